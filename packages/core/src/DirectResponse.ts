@@ -1,0 +1,90 @@
+/**
+ * Writing a response straight to its connection, when nothing between handler and wire needs its value.
+ *
+ * **When to use** In handlers that relay bytes, such as a proxy. Ordinary handlers return a response and are just as fast.
+ *
+ * **Details** {@link take} gives the Node response only when that is safe: the request came over HTTP/1, no middleware of the
+ * stack reads or replaces the response's value, and no Effect pre-response hook waits for it. Head edits and observers
+ * work as on any other response. The handler then returns a {@link receipt}.
+ *
+ * @since 0.1.0
+ */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { ServerResponse } from "node:http"
+import { exchangeOf } from "./internal/attach.ts"
+import type { ExchangeState } from "./internal/exchangeState.ts"
+import { hasPreResponseHook } from "./internal/preResponse.ts"
+
+/**
+ * A connection that waits for its response.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DirectResponse {
+  /** Write to it as Node does; `writeHead` takes raw fields. */
+  readonly node: ServerResponse
+  /** Ends the connection so that its client sees that the response is not whole, and says why to the observers. */
+  readonly cutOff: (cause: Cause.Cause<unknown>) => void
+}
+
+class Direct implements DirectResponse {
+  readonly node: ServerResponse
+  private readonly exchange: ExchangeState
+  constructor(node: ServerResponse, exchange: ExchangeState) {
+    this.node = node
+    this.exchange = exchange
+  }
+  cutOff(cause: Cause.Cause<unknown>): void {
+    this.exchange.cutOff(cause)
+    this.node.destroy()
+  }
+}
+
+/**
+ * The connection of the request, or `undefined` when the response must be a value.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const take: Effect.Effect<DirectResponse | undefined, never, HttpServerRequest.HttpServerRequest> = Effect
+  .withFiber((fiber) =>
+    Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
+      const exchange = exchangeOf(request, fiber)
+      if (!exchange.wire || exchange.valueNeeded || exchange.committed || hasPreResponseHook(fiber.context)) {
+        return undefined
+      }
+      exchange.direct = true
+      // Sound: `wire` says that the carrier is an HTTP/1 response.
+      return new Direct(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, exchange)
+    })
+  )
+
+/**
+ * What a handler returns for a response that it has written itself.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const receipt = (status: number): HttpServerResponse.HttpServerResponse => HttpServerResponse.empty({ status })
+
+/**
+ * Says why a response's body broke off, before its stream fails. For bodies that are passed on as values.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const noteCutOff: Effect.Effect<
+  (cause: Cause.Cause<unknown>) => void,
+  never,
+  HttpServerRequest.HttpServerRequest
+> = Effect.withFiber((fiber) =>
+  Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
+    const exchange = exchangeOf(request, fiber)
+    return (cause: Cause.Cause<unknown>) => exchange.cutOff(cause)
+  })
+)

@@ -1,0 +1,173 @@
+/**
+ * Routes and an edge, served by Node, and drained in order.
+ *
+ * **When to use** {@link layer} is the end of a program: give it the merged layers of routes and the edge stack, provide
+ * `NodeServer.layer` and the services of the handlers, and run it with {@link run}.
+ *
+ * **Details** When the layer's scope closes (Ctrl-C, SIGTERM, a test that ends) the server drains: readiness turns 503 and
+ * responses say `Connection: close`; after `drain.delay` no connection is accepted any more and event streams and tunnels
+ * are told to end; requests in flight finish; at `drain.deadline` those that are left are interrupted with
+ * `Cancellation.draining` (503 when nothing was written, an abort otherwise) and their finalizers run; only then do the
+ * layers below close, reporters among them.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Runtime from "effect/Runtime"
+import * as App from "./App.ts"
+import type { Handler } from "./Handler.ts"
+import * as Health from "./Health.ts"
+import { listen, type Listener } from "./internal/nodeListener.ts"
+import { requireDelay, requireDuration } from "./internal/options.ts"
+import type * as Middleware from "./Middleware.ts"
+import { type ListenError, NodeServer } from "./NodeServer.ts"
+
+/**
+ * A server that is listening.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Server extends Context.Service<Server, {
+  /** `http://127.0.0.1:3000`, or the path of a Unix socket. */
+  readonly url: string
+  /** The port; 0 on a Unix socket. */
+  readonly port: number
+  /** Requests that are being answered now. */
+  readonly active: Effect.Effect<number>
+}>()("@sluice/core/Server") {}
+
+/**
+ * How a server stops.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DrainOptions {
+  /**
+   * How long requests are still accepted after readiness has turned, so that load balancers notice: at least the period
+   * of their probes. @default "0 seconds"
+   */
+  readonly delay?: Duration.Input
+  /** How long requests in flight may take after that. @default "20 seconds" */
+  readonly deadline?: Duration.Input
+}
+
+/**
+ * Settings of {@link layer}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<Edge extends Middleware.Any, HR> extends App.Options<Edge> {
+  /** The health routes; `false` for none. @default `/livez` and `/readyz` without checks */
+  readonly health?: Health.Options<HR> | false
+  readonly drain?: DrainOptions
+}
+
+/**
+ * Serves the routes.
+ *
+ * @example
+ * ```ts
+ * import { NodeServer, Route, Server } from "@sluice/core"
+ * import { Effect, Layer } from "effect"
+ * import { HttpServerResponse } from "effect/http"
+ *
+ * const Hello = Route.get("/", Effect.succeed(HttpServerResponse.text("hello")))
+ *
+ * const program = Effect.gen(function*() {
+ *   const server = yield* Server.Server
+ *   const response = yield* Effect.promise(() => fetch(server.url))
+ *   return yield* Effect.promise(() => response.text())
+ * }).pipe(Effect.provide(Server.layer(Hello).pipe(Layer.provide(NodeServer.layer({ port: 0 })))))
+ *
+ * console.log(await Effect.runPromise(program)) // => hello
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <A, E, R, Edge extends Middleware.Any = Middleware.Middleware, HR = never>(
+  routes: Layer.Layer<A, E, R> & App.Check<Edge, R>,
+  options: Options<Edge, HR> = {}
+): Layer.Layer<Server, E | ListenError, NodeServer | HR | App.Needs<Edge, R>> => {
+  const drain = {
+    delay: requireDelay("drain.delay", options.drain?.delay ?? 0),
+    deadline: requireDuration("drain.deadline", options.drain?.deadline ?? "20 seconds")
+  }
+  return Layer.effect(Server)(Effect.gen(function*() {
+    const settings = yield* NodeServer
+    let draining = false
+    const direct = options.health === false
+      ? new Map<string, Handler<never, HR>>()
+      : Health.make(options.health ?? {}, () => draining)
+    const app = yield* App.build(routes, { ...options, direct })
+    const listener = yield* Effect.provideContext(listen(settings, app), app.context)
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => {
+        draining = true
+        return stop(listener, drain)
+      })
+    )
+    return describe(listener, settings.tls !== undefined)
+  }))
+}
+
+const describe = (listener: Listener, secure: boolean): Server["Service"] => {
+  const { active, address } = listener
+  const size = Effect.sync(() => active.size)
+  if (typeof address === "string") return { url: address, port: 0, active: size }
+  const host = address.family === "IPv6" ? `[${address.address}]` : address.address
+  return { url: `${secure ? "https" : "http"}://${host}:${address.port}`, port: address.port, active: size }
+}
+
+/** How long a response that an interruption ended may take to reach its client before the connection is destroyed. */
+const lingerMillis = 1000
+
+const stop = (
+  listener: Listener,
+  { deadline, delay }: { readonly delay: number; readonly deadline: number }
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    listener.closeAfterResponse()
+    if (delay > 0) yield* Effect.sleep(delay)
+    listener.stopAccepting()
+    listener.active.notifyDrain()
+    yield* Effect.timeoutOption(listener.active.empty, deadline)
+    listener.active.interruptAll()
+    yield* listener.finish
+    yield* Effect.timeoutOption(listener.active.empty, lingerMillis)
+    listener.destroy()
+  })
+
+/**
+ * Runs a layer as the program: SIGINT or SIGTERM drains it, a second one ends the process at once. A failure to start is
+ * logged and becomes the exit code.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const run = <A, E>(layer: Layer.Layer<A, E>): void => runMain(Layer.launch(layer))
+
+const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
+  let received: NodeJS.Signals | undefined
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (received !== undefined) process.exit(signal === "SIGINT" ? 130 : 143)
+    received = signal
+    fiber.interruptUnsafe(fiber.id)
+  }
+  fiber.addObserver((exit) => {
+    process.off("SIGINT", onSignal)
+    process.off("SIGTERM", onSignal)
+    teardown(exit, (code) => {
+      if (received !== undefined) process.exit(0)
+      if (code !== 0) process.exit(code)
+    })
+  })
+  process.on("SIGINT", onSignal)
+  process.on("SIGTERM", onSignal)
+})

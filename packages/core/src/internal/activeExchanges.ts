@@ -1,0 +1,61 @@
+import * as Effect from "effect/Effect"
+import * as Cancellation from "../Cancellation.ts"
+import type { ExchangeState } from "./exchangeState.ts"
+
+/** The exchanges that a server is busy with, until their observers are done too. */
+export class ActiveExchanges {
+  private readonly exchanges = new Set<ExchangeState>()
+  private waiting: Array<() => void> = []
+
+  get size(): number {
+    return this.exchanges.size
+  }
+
+  add(exchange: ExchangeState): void {
+    this.exchanges.add(exchange)
+    exchange.onEnd = (observing) => {
+      if (observing === undefined || observing.pollUnsafe() !== undefined) this.remove(exchange)
+      else observing.addObserver(() => this.remove(exchange))
+    }
+  }
+
+  private remove(exchange: ExchangeState): void {
+    this.exchanges.delete(exchange)
+    if (this.exchanges.size > 0) return
+    const waiting = this.waiting
+    this.waiting = []
+    for (const resume of waiting) resume()
+  }
+
+  /** No connection is used again after the response it carries now. */
+  closeAfterResponse(): void {
+    for (const { carrier } of this.exchanges) {
+      if (carrier !== undefined && "shouldKeepAlive" in carrier) carrier.shouldKeepAlive = false
+    }
+  }
+
+  /** Tells what would go on for ever (event streams, tunnels) to come to an end. */
+  notifyDrain(): void {
+    for (const exchange of this.exchanges) {
+      const onDrain = exchange.onDrain
+      exchange.onDrain = undefined
+      onDrain?.()
+    }
+  }
+
+  /** Interrupts what is left, saying why. */
+  interruptAll(): void {
+    for (const { fiber } of this.exchanges) {
+      if (fiber !== undefined) Cancellation.interrupt(fiber, Cancellation.draining)
+    }
+  }
+
+  readonly empty: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.exchanges.size === 0) return resume(Effect.void)
+    const done = () => resume(Effect.void)
+    this.waiting.push(done)
+    return Effect.sync(() => {
+      this.waiting = this.waiting.filter((other) => other !== done)
+    })
+  })
+}

@@ -1,0 +1,249 @@
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Cancellation from "../Cancellation.ts"
+import type { Ended, Exchange, Outcome, Phase } from "../Exchange.ts"
+import * as Fields from "../Fields.ts"
+import * as Problem from "../Problem.ts"
+import type { HeadEdit } from "../ResponseHead.ts"
+
+/** What an observer runs, with the services it was registered with. */
+export interface Observer {
+  readonly observe: (exchange: Ended) => Effect.Effect<void>
+  readonly context: Context.Context<never>
+}
+
+/** What is known of a request when its exchange begins. */
+export interface Arrival {
+  readonly method: string
+  readonly target: string
+  readonly httpVersion: string
+  readonly secure: boolean
+  readonly peerAddress: string | undefined
+  readonly requestFields: Fields.Fields
+  /** Monotonic milliseconds. */
+  readonly now: () => number
+  readonly wallNow: () => number
+}
+
+const completed: Outcome = { _tag: "Completed" }
+const noop = (): void => {}
+const noAttributes: ReadonlyMap<string, unknown> = new Map()
+
+/**
+ * The mutable record behind `Exchange`. Only the server, the adapters and the writers of responses touch it; whoever
+ * else has one sees the read-only interface.
+ */
+export class ExchangeState implements Exchange {
+  readonly arrival: Arrival
+  readonly startedAt: number
+  readonly startedMonotonic: number
+  route: string | undefined = undefined
+  status: number | undefined = undefined
+  bytesIn = 0
+  bytesOut = 0
+  firstByteAfter: number | undefined = undefined
+  duration: number | undefined = undefined
+  outcome: Outcome | undefined = undefined
+  cause: Cause.Cause<unknown> | undefined = undefined
+  /** Somebody between the handler and the wire reads or replaces the response's value. */
+  valueNeeded = false
+  /** The response's bytes are written by the handler itself; the value it returns is only a receipt. */
+  direct = false
+  headEdits: Array<HeadEdit> | undefined = undefined
+  /** The server has refused the request with this status; no pipeline runs for it. */
+  rejectedWith: number | undefined = undefined
+  /** What carries the response: a Node response, or the socket of an upgrade; none where a value is all there is. */
+  carrier: { shouldKeepAlive?: boolean; destroy(): unknown } | undefined = undefined
+  /** Whether the carrier is a Node response that applies the head edits and records what it writes. */
+  wire = false
+  /** Called once when the server starts to drain, by whatever would otherwise go on for ever. */
+  onDrain: (() => void) | undefined = undefined
+  fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  /** Called once, after the observers were started. */
+  onEnd: ((observing: Fiber.Fiber<void> | undefined) => void) | undefined = undefined
+  writtenFields: (() => Fields.Fields) | undefined = undefined
+
+  private headListeners: Set<() => void> | undefined = undefined
+  private observers: Array<Observer> | undefined = undefined
+  private notes: Map<string, unknown> | undefined = undefined
+  private decided: Outcome | undefined = undefined
+  private isCutOff = false
+
+  constructor(arrival: Arrival) {
+    this.arrival = arrival
+    this.startedAt = arrival.wallNow()
+    this.startedMonotonic = arrival.now()
+  }
+
+  get method(): string {
+    return this.arrival.method
+  }
+  get target(): string {
+    return this.arrival.target
+  }
+  get path(): string {
+    const query = this.arrival.target.indexOf("?")
+    return query === -1 ? this.arrival.target : this.arrival.target.slice(0, query)
+  }
+  get httpVersion(): string {
+    return this.arrival.httpVersion
+  }
+  get secure(): boolean {
+    return this.arrival.secure
+  }
+  get peerAddress(): string | undefined {
+    return this.arrival.peerAddress
+  }
+  get requestFields(): Fields.Fields {
+    return this.arrival.requestFields
+  }
+  get responseFields(): Fields.Fields {
+    return this.writtenFields?.() ?? Fields.empty
+  }
+  get attributes(): ReadonlyMap<string, unknown> {
+    return this.notes ?? noAttributes
+  }
+  /** Whether a response head is on the wire. */
+  get committed(): boolean {
+    return this.status !== undefined
+  }
+  get phase(): Phase {
+    return this.status === undefined ? "handler" : this.status === 101 ? "tunnel" : "responseBody"
+  }
+
+  annotate(key: string, value: unknown): void {
+    this.notes ??= new Map()
+    this.notes.set(key, value)
+  }
+
+  noteCause(cause: Cause.Cause<unknown>): void {
+    this.cause = cause
+  }
+
+  addHeadEdit(edit: HeadEdit): void {
+    if (this.headEdits === undefined) this.headEdits = [edit]
+    else this.headEdits.push(edit)
+  }
+
+  /** Each observer sees an exchange once, also when the pipeline and then the server register it. */
+  addObserver(observer: Observer): void {
+    if (this.observers === undefined) this.observers = [observer]
+    else if (!this.observers.some(({ observe }) => observe === observer.observe)) this.observers.push(observer)
+  }
+
+  /** Calls back when the head is written, at once when it has been; returns what takes that back. */
+  onHead(callback: () => void): () => void {
+    if (this.committed) {
+      callback()
+      return noop
+    }
+    const listeners = this.headListeners ??= new Set()
+    listeners.add(callback)
+    return () => void listeners.delete(callback)
+  }
+
+  /** The head is on its way out; called by whoever writes it. */
+  headWritten(status: number, fields: () => Fields.Fields): void {
+    this.status = status
+    this.writtenFields = fields
+    this.firstByteAfter = this.arrival.now() - this.startedMonotonic
+    const listeners = this.headListeners
+    if (listeners === undefined) return
+    this.headListeners = undefined
+    for (const listener of listeners) listener()
+  }
+
+  /** Says how the exchange will end, unless something later cuts it off. */
+  decide(outcome: Outcome): void {
+    this.decided = outcome
+  }
+
+  /** The pipeline failed with this cause before a response was written. */
+  failed(cause: Cause.Cause<unknown>, status: number): void {
+    this.noteCause(cause)
+    const outcome = outcomeOf(cause, status, "handler")
+    if (outcome !== undefined) this.decide(outcome)
+  }
+
+  /** The response was cut off by this cause after its head was written. What follows from that is not its cause. */
+  cutOff(cause: Cause.Cause<unknown>): void {
+    if (this.isCutOff || this.decided?._tag === "ClientAborted") return
+    this.isCutOff = true
+    this.noteCause(cause)
+    this.decide(outcomeOf(cause, 500, this.phase) ?? { _tag: "Failed", phase: this.phase })
+  }
+
+  /** The exchange is over: the response is complete, or nothing more will be written. Later calls do nothing. */
+  end(complete: boolean): void {
+    if (this.outcome !== undefined) return
+    this.duration = this.arrival.now() - this.startedMonotonic
+    this.outcome = complete
+      ? this.decided ?? completed
+      : this.decided === undefined || this.decided._tag === "Completed"
+      ? { _tag: "ClientAborted", phase: this.phase }
+      : this.decided
+    const observing = this.observers === undefined ? undefined : runObservers(this.observers, this as Ended)
+    const onEnd = this.onEnd
+    this.observers =
+      this.headListeners =
+      this.headEdits =
+      this.carrier =
+      this.onDrain =
+      this.fiber =
+      this.onEnd =
+        undefined
+    onEnd?.(observing)
+  }
+}
+
+const runObservers = (observers: ReadonlyArray<Observer>, exchange: Ended): Fiber.Fiber<void> =>
+  Effect.runFork(Effect.forEach(observers, ({ context, observe }) =>
+    Effect.provideContext(
+      Effect.catchCause(Effect.suspend(() => observe(exchange)), (cause) =>
+        Effect.logWarning("an observer of an exchange failed", cause)),
+      context
+    ), { discard: true }))
+
+/** How a cause ends an exchange; `undefined` when it is an answer like any other (a 4xx). */
+const outcomeOf = (cause: Cause.Cause<unknown>, status: number, phase: Phase): Outcome | undefined => {
+  if (Cause.hasInterruptsOnly(cause)) {
+    return Option.match(Cancellation.of(cause), { onNone: () => undefined, onSome: (_) => ofCancellation(_, phase) })
+  }
+  const error: unknown = Cause.squash(cause)
+  const ending = typeof error === "object" && error !== null && Problem.ending in error
+    ? error[Problem.ending]
+    : undefined
+  switch (ending) {
+    case "TimedOut":
+      return { _tag: "TimedOut", clock: clockOf(error) }
+    case "Shed":
+      return { _tag: "Shed" }
+    case "Drained":
+      return { _tag: "Drained", phase }
+  }
+  return status >= 500 ? { _tag: "Failed", phase } : undefined
+}
+
+const ofCancellation = (cancellation: Cancellation.Cancellation, phase: Phase): Outcome => {
+  switch (cancellation._tag) {
+    case "ClientAborted":
+      return { _tag: "ClientAborted", phase }
+    case "DeadlineExceeded":
+      return { _tag: "TimedOut", clock: cancellation.clock }
+    case "Draining":
+      return { _tag: "Drained", phase }
+    case "HedgeLoser":
+      return { _tag: "Cancelled", reason: "another attempt answered first" }
+    case "UserCancelled":
+      return { _tag: "Cancelled", reason: cancellation.reason }
+  }
+}
+
+/** An error that ends an exchange by a clock names it; its tag is the next best name. */
+const clockOf = (error: unknown): string => {
+  const { _tag, clock } = error as { readonly _tag?: string; readonly clock?: unknown }
+  return typeof clock === "string" ? clock : _tag ?? "unknown"
+}

@@ -1,0 +1,59 @@
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { IncomingMessage, type ServerResponse } from "node:http"
+import type { NodeHandler } from "../Handler.ts"
+import * as Problem from "../Problem.ts"
+import { exchangeOf } from "./attach.ts"
+
+/** Where a request that came from Express keeps the way back to it. */
+export const nextKey: unique symbol = Symbol.for("@sluice/core/next") as never
+
+/**
+ * Runs a Node handler until its response is written, and returns a receipt of it; `undefined` when it called `next()`.
+ */
+export const runNode = (
+  handler: NodeHandler
+): Effect.Effect<HttpServerResponse.HttpServerResponse | undefined, never, HttpServerRequest.HttpServerRequest> =>
+  Effect.withFiber((fiber) =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+      if (!(request.source instanceof IncomingMessage)) {
+        return Effect.die(new Error("a Node handler needs a Node server: this request came through fetch"))
+      }
+      exchangeOf(request, fiber).direct = true
+      // Sound: an HTTP/1 request has an HTTP/1 response.
+      return call(handler, request.source, NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
+    })
+  )
+
+const call = (
+  handler: NodeHandler,
+  request: IncomingMessage,
+  response: ServerResponse
+): Effect.Effect<HttpServerResponse.HttpServerResponse | undefined> =>
+  Effect.callback((resume) => {
+    const onClose = () => resume(Effect.sync(() => HttpServerResponse.empty({ status: response.statusCode })))
+    const next = (error?: unknown) => {
+      response.off("close", onClose)
+      resume(error === undefined || error === "route" || error === "router" ? Effect.undefined : failed(error))
+    }
+    const onError = (error: unknown) => next(error)
+    response.once("close", onClose)
+    try {
+      const returned = handler(request, response, next)
+      if (returned instanceof Promise) returned.then(undefined, onError)
+    } catch (error) {
+      next(error)
+    }
+    return Effect.sync(() => response.off("close", onClose))
+  })
+
+/** The convention of `http-errors`: an error may say its own status. */
+const failed = (error: unknown): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  const { status, statusCode } = error as { readonly status?: unknown; readonly statusCode?: unknown }
+  const code = typeof status === "number" ? status : statusCode
+  return typeof code === "number" && code >= 400 && code < 500
+    ? Effect.succeed(Problem.toResponse({ status: code }))
+    : Effect.die(error)
+}

@@ -1,0 +1,120 @@
+import { IncomingMessage, ServerResponse } from "node:http"
+import { Socket } from "node:net"
+import { exchangeKey } from "./exchangeKey.ts"
+import { type Arrival, ExchangeState } from "./exchangeState.ts"
+import { countBytes, type Overloaded, writeHead, type WriteHeadArgs } from "./nodeResponse.ts"
+import { upgradeHeadKey } from "./upgradeHead.ts"
+
+/** The server's time. */
+export interface Timing {
+  readonly now: () => number
+  readonly wallNow: () => number
+}
+
+/** What a server tells its messages. */
+export interface MessageOptions extends Timing {
+  /** Whether connections are to be closed after their response. */
+  readonly closing: () => boolean
+}
+
+export const arrivalOf = (request: IncomingMessage, timing: Timing): Arrival => ({
+  method: request.method ?? "",
+  target: request.url ?? "",
+  httpVersion: request.httpVersion,
+  secure: "encrypted" in request.socket,
+  peerAddress: request.socket.remoteAddress,
+  requestFields: request.rawHeaders,
+  now: timing.now,
+  wallNow: timing.wallNow
+})
+
+/** A request that counts its body, and asks for it only when somebody reads. */
+export class SluiceRequest extends IncomingMessage {
+  [exchangeKey]: ExchangeState | undefined = undefined
+  /** Sends `100 Continue` once the body is wanted; unset when the client doesn't wait for it. */
+  continueWith: ServerResponse | undefined = undefined;
+  [upgradeHeadKey]: Buffer | undefined = undefined
+
+  override _read(size: number): void {
+    const response = this.continueWith
+    if (response !== undefined) {
+      this.continueWith = undefined
+      if (!response.headersSent) response.writeContinue()
+    }
+    super._read(size)
+  }
+
+  override push(chunk: Buffer | null, encoding?: BufferEncoding): boolean {
+    if (chunk !== null) {
+      const exchange = this[exchangeKey]
+      if (exchange !== undefined) exchange.bytesIn += chunk.length
+    }
+    return super.push(chunk, encoding)
+  }
+}
+
+/** Node's own constructor takes options which its types don't declare. */
+const NodeResponse = ServerResponse as unknown as new(request: SluiceRequest, options: unknown) => ServerResponse<
+  SluiceRequest
+>
+
+/**
+ * A response with an exchange. Subclassing costs no closure a request, and sees every byte and head whoever writes it.
+ */
+export class SluiceResponse extends NodeResponse {
+  readonly exchange: ExchangeState
+
+  constructor(request: SluiceRequest, options: unknown, timing: MessageOptions) {
+    super(request, options)
+    this.exchange = request[exchangeKey] ??= new ExchangeState(arrivalOf(request, timing))
+    this.exchange.carrier = this
+    this.exchange.wire = true
+    this.once("close", endExchange)
+  }
+
+  override writeHead(...args: WriteHeadArgs): this {
+    // The client may or may not send the body that nobody asked for: the connection can't be used again.
+    if (this.req.continueWith !== undefined) this.shouldKeepAlive = false
+    writeHead(this, this.exchange, super.writeHead as Overloaded, args)
+    return this
+  }
+
+  // `unknown`: Node's overloads differ only in which arguments are left out, and all are passed on as they came.
+  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+    const taken = (super.write as Overloaded).call(this, chunk, encoding, callback) as boolean
+    countBytes(this, this.exchange, chunk, encoding)
+    return taken
+  }
+
+  override end(chunk?: unknown, encoding?: unknown, callback?: unknown): this {
+    ;(super.end as Overloaded).call(this, chunk, encoding, callback)
+    countBytes(this, this.exchange, chunk, encoding)
+    return this
+  }
+
+  /** Where only the end of the connection ends the body, an orderly end would make a part of it look whole. */
+  override destroy(error?: Error): this {
+    const { socket } = this
+    if (this.headersSent && !this.writableEnded && this.req.httpVersionMinor === 0 && socket instanceof Socket) {
+      socket.resetAndDestroy()
+    }
+    return super.destroy(error)
+  }
+}
+
+function endExchange(this: SluiceResponse): void {
+  this.exchange.end(this.writableFinished)
+}
+
+/** The message classes of one server. */
+export const messageClasses = (timing: MessageOptions): {
+  readonly IncomingMessage: typeof SluiceRequest
+  readonly ServerResponse: new(request: SluiceRequest, options: unknown) => SluiceResponse
+} => ({
+  IncomingMessage: SluiceRequest,
+  ServerResponse: class extends SluiceResponse {
+    constructor(request: SluiceRequest, options: unknown) {
+      super(request, options, timing)
+    }
+  }
+})

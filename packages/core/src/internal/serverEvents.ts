@@ -1,0 +1,171 @@
+import * as Cause from "effect/Cause"
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from "node:http"
+import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import * as Cancellation from "../Cancellation.ts"
+import type { Outcome } from "../Exchange.ts"
+import type { ActiveExchanges } from "./activeExchanges.ts"
+import { exchangeKey } from "./exchangeKey.ts"
+import { ExchangeState, type Observer } from "./exchangeState.ts"
+import { isLingering, lingeringClose } from "./lingeringClose.ts"
+import { arrivalOf, type MessageOptions, type SluiceRequest, type SluiceResponse } from "./nodeMessages.ts"
+import { type ParserError, rawAnswer, rejectionOf } from "./rawAnswer.ts"
+import { checkRequest, type Limits, type Rejection } from "./requestChecks.ts"
+import { upgradeHeadKey } from "./upgradeHead.ts"
+
+/** What stands between Node's events and the app: checks, answers to what can't be handled, and exchanges. */
+export class ServerEvents {
+  private readonly upgraded = new Set<Duplex>()
+  private readonly limits: Limits
+  private readonly active: ActiveExchanges
+  private readonly timing: MessageOptions
+  private readonly observers: ReadonlyArray<Observer>
+
+  constructor(limits: Limits, active: ActiveExchanges, timing: MessageOptions, observers: ReadonlyArray<Observer>) {
+    this.limits = limits
+    this.active = active
+    this.timing = timing
+    this.observers = observers
+  }
+
+  connect(server: Server, handler: (request: IncomingMessage, response: ServerResponse) => void): void {
+    const answer = (request: SluiceRequest, response: SluiceResponse, rejection: Rejection | undefined) => {
+      this.active.add(response.exchange)
+      if (this.timing.closing()) response.shouldKeepAlive = false
+      if (rejection !== undefined) {
+        this.observe(response.exchange, rejection)
+        response.exchange.rejectedWith = rejection.status
+      }
+      handler(request, response)
+    }
+    const onRequest = (request: SluiceRequest, response: SluiceResponse) =>
+      answer(request, response, checkRequest(request, this.limits))
+    // Sound: the server makes its messages of these classes.
+    const on = (event: string, listener: (request: SluiceRequest, response: SluiceResponse) => void) =>
+      server.on(event, listener as RequestListener)
+    on("request", onRequest)
+    on("checkContinue", (request, response) => {
+      request.continueWith = response
+      onRequest(request, response)
+    })
+    on(
+      "checkExpectation",
+      (request, response) => answer(request, response, { status: 417, reason: "unknown expectation" })
+    )
+    server.on(
+      "connect",
+      (request: SluiceRequest, socket: Duplex) => this.rejectSocket(socket, { status: 501, reason: "CONNECT" }, request)
+    )
+    server.on("clientError", (error: ParserError, socket: Duplex) => this.malformed(error, socket as Socket))
+  }
+
+  private observe(exchange: ExchangeState, rejection: Rejection): void {
+    exchange.decide(outcomeOf(rejection))
+    for (const observer of this.observers) exchange.addObserver(observer)
+  }
+
+  private malformed(error: ParserError, socket: Socket): void {
+    if (isLingering(socket)) return
+    if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy()
+    const current = currentResponse(socket)
+    const rejection = rejectionOf(error, this.limits.targetLength)
+    if (current === undefined) return this.rejectSocket(socket, rejection)
+    if (current.req.complete) return this.rejectAfter(current, socket, rejection)
+    if (current.headersSent) return void socket.destroy()
+    this.rejectBody(current, socket, rejection, error)
+  }
+
+  /** What came behind a request that is being answered is answered in its turn. */
+  private rejectAfter(current: SluiceResponse, socket: Socket, rejection: Rejection): void {
+    if (afterCurrent.has(socket)) return
+    afterCurrent.add(socket)
+    current.once("finish", () => this.rejectSocket(socket, rejection))
+  }
+
+  /** The body of the request that is being handled is malformed or late: its handler can't go on. */
+  private rejectBody(current: SluiceResponse, socket: Socket, rejection: Rejection, error: ParserError): void {
+    const { exchange } = current
+    const { fiber } = exchange
+    exchange.noteCause(Cause.fail(error))
+    exchange.decide(outcomeOf(rejection))
+    // Whatever its handler still writes has nowhere to go.
+    current.detachSocket(socket)
+    this.answerRaw(exchange, socket, rejection)
+    if (fiber !== undefined) Cancellation.interrupt(fiber, Cancellation.clientAborted)
+  }
+
+  private rejectSocket(socket: Duplex, rejection: Rejection, request?: SluiceRequest): void {
+    const exchange = new ExchangeState(
+      request === undefined
+        ? {
+          method: "",
+          target: "",
+          httpVersion: "1.1",
+          secure: "encrypted" in socket,
+          peerAddress: (socket as Socket).remoteAddress,
+          requestFields: [],
+          now: this.timing.now,
+          wallNow: this.timing.wallNow
+        }
+        : arrivalOf(request, this.timing)
+    )
+    this.active.add(exchange)
+    this.observe(exchange, rejection)
+    this.answerRaw(exchange, socket, rejection)
+  }
+
+  private answerRaw(exchange: ExchangeState, socket: Duplex, { status }: Rejection): void {
+    const { body, head } = rawAnswer(status)
+    exchange.headWritten(status, () => [])
+    exchange.bytesOut = body.length
+    lingeringClose(socket, head + body)
+    exchange.end(true)
+  }
+
+  /** Begins the exchange of an upgrade request, whose response goes to the socket without Node's response class. */
+  upgrade(request: SluiceRequest, socket: Duplex, head: Buffer): boolean {
+    const rejection = checkRequest(request, this.limits)
+    if (rejection !== undefined) {
+      this.rejectSocket(socket, rejection, request)
+      return false
+    }
+    const exchange = new ExchangeState(arrivalOf(request, this.timing))
+    request[exchangeKey] = exchange
+    request[upgradeHeadKey] = head
+    exchange.carrier = socket
+    this.active.add(exchange)
+    this.upgraded.add(socket)
+    watchStatusLine(socket, exchange)
+    socket.once("close", () => {
+      this.upgraded.delete(socket)
+      exchange.end(socket.writableFinished)
+    })
+    return true
+  }
+
+  destroyUpgrades(): void {
+    for (const socket of this.upgraded) socket.destroy()
+  }
+}
+
+const outcomeOf = (rejection: Rejection): Outcome =>
+  rejection.status === 408 ? { _tag: "TimedOut", clock: "request" } : { _tag: "Rejected", reason: rejection.reason }
+
+/** Connections whose last answer waits for the response that is being written. */
+const afterCurrent = new WeakSet<Socket>()
+
+/** Node's own link from a socket to the response that it is carrying. */
+const currentResponse = (socket: Socket): SluiceResponse | undefined =>
+  (socket as unknown as { readonly _httpMessage?: SluiceResponse | null })._httpMessage ?? undefined
+
+/** Reads the status off the first bytes that are written, whoever writes them. */
+const watchStatusLine = (socket: Duplex, exchange: ExchangeState): void => {
+  const write = socket.write
+  socket.write = ((chunk: string | Uint8Array, ...rest: [never, never]) => {
+    socket.write = write
+    const line = typeof chunk === "string" ? chunk.slice(0, 12) : Buffer.from(chunk.subarray(0, 12)).toString("latin1")
+    const status = /^HTTP\/1\.[01] (\d{3})$/.exec(line)?.[1]
+    if (status !== undefined && !exchange.committed) exchange.headWritten(Number(status), () => [])
+    return write.call(socket, chunk, ...rest)
+  }) as Duplex["write"]
+}
