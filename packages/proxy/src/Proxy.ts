@@ -1,0 +1,224 @@
+/**
+ * A reverse proxy as a handler: its failures are typed, its cancellation is an interruption, and what it relays stays what
+ * it was.
+ *
+ * **When to use** Mount {@link forward} with `Route` like any other handler. With `direct` it decides, request by request, to
+ * forward (with changes), to answer itself, to fail with an error of its own or to cancel; with `mapResponse` it decides
+ * about the response.
+ *
+ * **Details** When nothing in the stack needs the response's value, head and body go from the upstream's socket to the
+ * client's in one turn, with backpressure and without a copy; otherwise the response is a value with a streaming body. Both
+ * look the same on the wire. Once the head is out there is no way to render an error: the connection is aborted, so that
+ * no client takes a truncated body for a whole one, and the exchange ends `Failed` in phase `responseBody`.
+ *
+ * **Gotchas** What the client says of itself (`X-Forwarded-*`, `Forwarded`) is believed only from trusted peers; by default
+ * there are none.
+ *
+ * @since 0.1.0
+ */
+import type * as Fields from "@sluice/core/Fields"
+import type { Handler } from "@sluice/core/Handler"
+import * as TrustedPeers from "@sluice/core/TrustedPeers"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import type * as Scope from "effect/Scope"
+import * as Incoming from "./Incoming.ts"
+import { type Draft, prepare } from "./internal/prepare.ts"
+import { relay } from "./internal/relay.ts"
+import { headTimeout } from "./internal/totalClock.ts"
+import type * as ProxyError from "./ProxyError.ts"
+import type * as Target from "./Target.ts"
+import { tunnel } from "./Tunnel.ts"
+import type { Upstream } from "./Upstream.ts"
+
+/**
+ * Changes to fields: those in `remove` go, then those in `set` replace whatever has their name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FieldPatch {
+  readonly set?: Readonly<Record<string, string>>
+  readonly remove?: ReadonlyArray<string>
+}
+
+/**
+ * Forward the request, with changes. What `set` sets can be neither forged nor stripped by the client.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Forward extends FieldPatch {
+  readonly _tag: "Forward"
+  readonly method?: string
+  /** The escaped path to join to the target's; `stripPrefix` does not apply to it. */
+  readonly path?: string
+  /** With or without its `?`, sent byte for byte. */
+  readonly query?: string
+  /** The `Host` to send. */
+  readonly host?: string
+}
+
+/**
+ * Answer without the upstream (or, in `mapResponse`, instead of it).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Respond {
+  readonly _tag: "Respond"
+  readonly response: HttpServerResponse
+}
+
+/**
+ * Relay the upstream's response, with changes to its head.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Relay extends FieldPatch {
+  readonly _tag: "Relay"
+  readonly status?: number
+}
+
+/**
+ * The head of an upstream's response, end-to-end fields only.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ResponseHead {
+  readonly status: number
+  readonly reason: string
+  readonly fields: Fields.Fields
+}
+
+/**
+ * Settings of {@link forward}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<E, R, E2, R2> extends Target.Options, TrustedPeers.OutgoingOptions {
+  /** Looks at the request before anything is sent. @default forwards everything */
+  readonly direct?: (incoming: Incoming.Incoming) => Effect.Effect<Forward | Respond, E, R>
+  /** Looks at the response's head before anything is written. @default relays everything */
+  readonly mapResponse?: (response: ResponseHead) => Effect.Effect<Relay | Respond, E2, R2>
+  /** Who may say what the client is. @default nobody */
+  readonly trust?: TrustedPeers.TrustedPeers
+  /**
+   * The name in `Via`, both ways, by which loops are detected (508); `false` sends none and detects none.
+   * @default "sluice"
+   */
+  readonly via?: string | false
+  /** For the whole exchange: 504 before the head is out, an abort afterwards. @default no limit */
+  readonly total?: Duration.Input
+}
+
+/**
+ * Forwards the request, with the changes given.
+ *
+ * @example
+ * ```ts
+ * import { Proxy } from "@sluice/proxy"
+ *
+ * console.log(Proxy.proceed({ set: { "x-tenant": "acme" } })._tag) // => Forward
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const proceed = (changes: Omit<Forward, "_tag"> = {}): Forward => ({ _tag: "Forward", ...changes })
+
+/**
+ * Answers without the upstream.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const respond = (response: HttpServerResponse): Respond => ({ _tag: "Respond", response })
+
+/**
+ * Relays the upstream's response, with the changes given.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const relayed = (changes: Omit<Relay, "_tag"> = {}): Relay => ({ _tag: "Relay", ...changes })
+
+/**
+ * A handler that proxies to the upstream.
+ *
+ * **Details** Fails with what `direct` and `mapResponse` fail with, and with {@link ProxyError.Uncommitted}, each of which has
+ * its response (502, 503, 504, …) with a `Proxy-Status` field (RFC 9209). When the client leaves, the upstream call is
+ * interrupted and its connection closed.
+ *
+ * @example
+ * ```ts
+ * import { Problem, Route } from "@sluice/core"
+ * import { Proxy, Upstream } from "@sluice/proxy"
+ * import { Effect } from "effect"
+ *
+ * class Orders extends Upstream.Service<Orders>()("shop/Orders") {}
+ * class Frozen extends Problem.TaggedError<Frozen>()("Frozen", { status: 423 }) {}
+ *
+ * const Routes = Route.all("/orders/*", Proxy.forward(Orders, {
+ *   stripPrefix: "/orders",
+ *   direct: (incoming) =>
+ *     incoming.method === "DELETE" ? Effect.fail(new Frozen({})) : Effect.succeed(Proxy.proceed())
+ * }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
+  upstream: Context.Key<I, Upstream>,
+  options: Options<E, R, E2, R2> = {}
+): Handler<ProxyError.Uncommitted | E | E2, I | HttpServerRequest | Scope.Scope | R | R2> => {
+  const direct = options.direct ?? forwardAll
+  const mapResponse = options.mapResponse ?? relayAll
+  const plan = {
+    forwarding: TrustedPeers.outgoing(options.trust ?? TrustedPeers.none, options),
+    via: options.via === undefined ? "sluice" : options.via === false ? undefined : options.via,
+    target: options.stripPrefix === undefined ? undefined : { stripPrefix: options.stripPrefix }
+  }
+  const total = options.total === undefined ? undefined : requireTotal(options.total)
+  const exchange = (draft: Draft, patch: Forward, incoming: Incoming.Incoming) =>
+    Effect.gen(function*() {
+      const { send } = yield* upstream
+      const request = yield* draft.toRequest(patch)
+      const response = yield* headTimeout(send(request), total)
+      if (response.tunnel !== undefined) return yield* tunnel(response, request.upgrade ?? "")
+      const head = draft.responseHead(response)
+      const verdict = yield* mapResponse(head)
+      return verdict._tag === "Respond"
+        ? verdict.response
+        : yield* relay(response, head, verdict, incoming.method, total)
+    })
+  return Effect.flatMap(
+    Incoming.current,
+    (incoming) =>
+      Effect.flatMap(
+        prepare(incoming, plan),
+        (draft) =>
+          Effect.flatMap(direct(incoming), (verdict) =>
+            verdict._tag === "Respond" ? Effect.succeed(verdict.response) : exchange(draft, verdict, incoming))
+      )
+  )
+}
+
+const forwardAll = (): Effect.Effect<Forward> => Effect.succeed(unchanged)
+const unchanged: Forward = { _tag: "Forward" }
+
+const relayAll = (): Effect.Effect<Relay> => Effect.succeed(unchangedResponse)
+const unchangedResponse: Relay = { _tag: "Relay" }
+
+const requireTotal = (duration: Duration.Input): number => {
+  const millis = Duration.toMillis(duration)
+  if (millis > 0) return millis
+  throw new RangeError(`total must be a positive duration, got ${Duration.format(Duration.fromInputUnsafe(duration))}`)
+}

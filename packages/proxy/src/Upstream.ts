@@ -1,0 +1,219 @@
+/**
+ * An upstream as a service: what a route proxies to is in its handler's `R`, and a layer says where that is.
+ *
+ * **When to use** Declare one class for each thing you proxy to. In production provide `layer`, in tests `layerMock`; routes
+ * don't change.
+ *
+ * **Details** `layer` talks HTTP/1 over TCP or TLS with a connection pool of its own; `layerTransport` uses the `Transport` that
+ * is provided. Several targets are taken in turn.
+ *
+ * @since 0.1.0
+ */
+import type * as Fields from "@sluice/core/Fields"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import type { ConnectionOptions } from "node:tls"
+import type * as Body from "./Body.ts"
+import { type MockRequest, mockUpstream } from "./internal/mockUpstream.ts"
+import type * as ProxyError from "./ProxyError.ts"
+import * as Target from "./Target.ts"
+import * as Transport from "./Transport.ts"
+import * as Http1 from "./transport/Http1.ts"
+
+export type { MockRequest } from "./internal/mockUpstream.ts"
+
+/**
+ * A request on its way to an upstream, before a target is chosen.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Request {
+  readonly method: string
+  readonly target: Target.Target
+  readonly targetOptions: Target.Options | undefined
+  /** End-to-end fields, without `Host` and without framing. */
+  readonly fields: Fields.Fields
+  /** The `Host` to send when the upstream preserves it, or when `direct` set one. */
+  readonly host: { readonly value: string; readonly forced: boolean }
+  readonly body: Body.Body
+  readonly upgrade: string | undefined
+  readonly onInformational: ((status: number, fields: Fields.Fields) => void) | undefined
+}
+
+/**
+ * What a proxy needs of an upstream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Upstream {
+  /** The service's key; reports and logs call it that. */
+  readonly name: string
+  /** Sends a request to one of the targets and waits for the response head. The scope ends the exchange. */
+  readonly send: (
+    request: Request
+  ) => Effect.Effect<Transport.UpstreamResponse, ProxyError.Uncommitted, Scope.Scope>
+}
+
+/**
+ * How long an upstream may take.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Clocks {
+  /** For a usable connection, TLS included; then 504. @default "5 seconds" */
+  readonly connect?: Duration.Input
+  /** For the response head; then 504. @default "60 seconds" */
+  readonly responseHead?: Duration.Input
+  /** Between two reads of the response body; then the client's connection is aborted. @default "5 minutes" */
+  readonly bodyIdle?: Duration.Input
+}
+
+/**
+ * Settings of an upstream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** `http:` or `https:` URLs; a path in one is put before the request's. At least one. */
+  readonly targets: ReadonlyArray<string | URL>
+  /**
+   * The `Host` that the upstream sees: its own, or the client's. The client's is in `X-Forwarded-Host` in either case.
+   * @default "target"
+   */
+  readonly host?: "target" | "preserve"
+  readonly clocks?: Clocks
+  /** TLS settings of `https:` targets. @default Node's: certificates are verified */
+  readonly tls?: ConnectionOptions
+}
+
+/**
+ * The class that {@link Service} makes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, Upstream> {
+  /** HTTP/1 over TCP or TLS. Throws a `RangeError` or `TypeError` that names the setting that is wrong. */
+  readonly layer: (options: Options) => Layer.Layer<Self>
+  /** The same over the `Transport` that is provided. */
+  readonly layerTransport: (options: Options) => Layer.Layer<Self, never, Transport.Transport>
+  /** Answers in process: no socket, no port. The handler may fail with any error an upstream can fail with. */
+  readonly layerMock: <R = never>(
+    handler: (request: MockRequest) => Effect.Effect<HttpServerResponse, ProxyError.Uncommitted, R>
+  ) => Layer.Layer<Self, never, R>
+}
+
+/**
+ * Declares an upstream.
+ *
+ * @example
+ * ```ts
+ * import { Proxy, Upstream } from "@sluice/proxy"
+ * import { Route } from "@sluice/core"
+ *
+ * class Orders extends Upstream.Service<Orders>()("shop/Orders") {}
+ *
+ * const Routes = Route.all("/orders/*", Proxy.forward(Orders, { stripPrefix: "/orders" }))
+ * const Production = Orders.layer({ targets: ["http://127.0.0.1:9001", "http://127.0.0.1:9002"] })
+ * console.log(Orders.key) // => shop/Orders
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Service = <Self>() => <const Id extends string>(id: Id): ServiceClass<Self, Id> => {
+  const Class = Context.Service<Self, Upstream>()(id)
+  const layerTransport = (options: Options): Layer.Layer<Self, never, Transport.Transport> => {
+    const resolved = resolve(options)
+    return Layer.effect(Class)(Effect.map(Transport.Transport, (transport) => make(id, transport, resolved)))
+  }
+  // Sound: these are the members that the interface adds to the class.
+  return Object.assign(Class, {
+    layerTransport,
+    layer: (options: Options) => Layer.provide(layerTransport(options), Layer.fresh(Http1.layer())),
+    layerMock: <R>(handler: (request: MockRequest) => Effect.Effect<HttpServerResponse, ProxyError.Uncommitted, R>) =>
+      Layer.effect(Class)(Effect.map(Effect.context<R>(), (context) => mockUpstream(id, handler, context)))
+  })
+}
+
+interface ResolvedTarget {
+  readonly endpoint: Transport.Endpoint
+  readonly base: Target.Base
+  /** `host[:port]`, without a default port. */
+  readonly authority: string
+}
+
+interface Resolved {
+  readonly targets: ReadonlyArray<ResolvedTarget>
+  readonly preserveHost: boolean
+  readonly clocks: Transport.Clocks
+}
+
+const resolve = (options: Options): Resolved => {
+  if (options.targets.length === 0) throw new RangeError("targets must name at least one upstream URL")
+  return {
+    targets: options.targets.map((url) => resolveTarget(url, options.tls)),
+    preserveHost: options.host === "preserve",
+    clocks: {
+      connect: requirePositive("clocks.connect", options.clocks?.connect ?? "5 seconds"),
+      responseHead: requirePositive("clocks.responseHead", options.clocks?.responseHead ?? "60 seconds"),
+      bodyIdle: requirePositive("clocks.bodyIdle", options.clocks?.bodyIdle ?? "5 minutes")
+    }
+  }
+}
+
+const resolveTarget = (input: string | URL, tls: ConnectionOptions | undefined): ResolvedTarget => {
+  const url = new URL(input)
+  const base = Target.base(url)
+  const secure = url.protocol === "https:"
+  return {
+    base,
+    authority: url.host,
+    endpoint: {
+      protocol: secure ? "https:" : "http:",
+      hostname: url.hostname.replace(/^\[|\]$/g, ""),
+      port: url.port === "" ? (secure ? 443 : 80) : Number(url.port),
+      ...(secure && tls !== undefined ? { tls } : undefined)
+    }
+  }
+}
+
+const requirePositive = (name: string, duration: Duration.Input): number => {
+  const millis = Duration.toMillis(duration)
+  if (millis > 0) return millis
+  throw new RangeError(
+    `${name} must be a positive duration, got ${Duration.format(Duration.fromInputUnsafe(duration))}`
+  )
+}
+
+const make = (name: string, transport: Transport.Transport["Service"], settings: Resolved): Upstream => {
+  let turn = 0
+  return {
+    name,
+    send: (request) =>
+      Effect.suspend((): ReturnType<Upstream["send"]> => {
+        const target = settings.targets[turn++ % settings.targets.length]
+        const path = Target.join(target.base, request.target, request.targetOptions)
+        if (Result.isFailure(path)) return Effect.fail(path.failure)
+        const host = request.host.forced || settings.preserveHost ? request.host.value : target.authority
+        return transport.exchange(target.endpoint, {
+          method: request.method,
+          target: path.success,
+          fields: ["Host", host, ...request.fields],
+          body: request.body,
+          clocks: settings.clocks,
+          ...(request.upgrade === undefined ? undefined : { upgrade: request.upgrade }),
+          ...(request.onInformational === undefined ? undefined : { onInformational: request.onInformational })
+        })
+      })
+  }
+}

@@ -1,0 +1,44 @@
+import { Readable } from "node:stream"
+import type * as ProxyError from "../ProxyError.ts"
+import type { BodyConsumer, BodyControl, ResponseBody } from "../Transport.ts"
+
+/** A response body as a Node stream. Chunks are copied: whoever reads it may keep them. */
+export class BodyReadable extends Readable implements BodyConsumer {
+  private readonly body: ResponseBody
+  private readonly onCutOff: (error: ProxyError.Committed) => void
+  private control: BodyControl | undefined
+  private ended = false
+
+  constructor(body: ResponseBody, onCutOff: (error: ProxyError.Committed) => void) {
+    super()
+    this.body = body
+    this.onCutOff = onCutOff
+  }
+
+  override _read(): void {
+    if (this.control !== undefined) this.control.resume()
+    else if (!this.ended) this.control = this.body.consume(this)
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    if (!this.ended) this.control?.cancel()
+    callback(error)
+  }
+
+  onData(chunk: Uint8Array, release: () => void): boolean {
+    const more = this.push(Buffer.from(chunk))
+    release()
+    return more
+  }
+
+  onEnd(): void {
+    this.ended = true
+    this.push(null)
+  }
+
+  onError(error: ProxyError.Committed): void {
+    this.ended = true
+    this.onCutOff(error)
+    this.destroy(new Error(error._tag, { cause: error }))
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Sends a request body that flows through once: with backpressure, and exactly as long as was promised.
+ */
+import type * as Body from "../../Body.ts"
+import * as ProxyError from "../../ProxyError.ts"
+import type { Connection } from "./connection.ts"
+
+/** Told how an upload ends, at most one of the two. */
+export interface Listener {
+  onUploaded(): void
+  onUploadFailed(error: ProxyError.TransportError): void
+}
+
+export class Upload {
+  /** Whether the body was taken in full. */
+  done = false
+  /** Whether any of it was taken: it can't be sent again then. */
+  started = false
+  /** Whether it is the upstream that is waited for. */
+  blocked = false
+  /** Bytes of body that were taken. */
+  bytes = 0
+  /** When something was last written, in milliseconds of `now`. */
+  progress: number
+
+  private readonly body: Body.OneShot
+  private readonly connection: Connection
+  private readonly listener: Listener
+  private readonly now: () => number
+  private stopped = false
+
+  constructor(body: Body.OneShot, connection: Connection, listener: Listener, now: () => number) {
+    this.body = body
+    this.connection = connection
+    this.listener = listener
+    this.now = now
+    this.progress = now()
+  }
+
+  start(): void {
+    const stream = this.body.stream
+    stream.on("error", this.onError)
+    if (stream.readableEnded) return this.onEnd()
+    if (stream.errored !== null) return this.onError(stream.errored)
+    if (stream.destroyed) return this.onClose()
+    stream.on("end", this.onEnd)
+    stream.on("close", this.onClose)
+    stream.on("data", this.onChunk)
+    stream.resume()
+  }
+
+  /** Takes nothing more. An error of the stream is still heard, by nobody: it must not bring the process down. */
+  stop(): void {
+    if (this.stopped) return
+    this.stopped = true
+    const stream = this.body.stream
+    stream.off("end", this.onEnd)
+    stream.off("close", this.onClose)
+    stream.off("data", this.onChunk)
+    if (!this.done) stream.pause()
+  }
+
+  onDrain(): void {
+    if (!this.blocked) return
+    this.blocked = false
+    this.progress = this.now()
+    if (!this.stopped) this.body.stream.resume()
+  }
+
+  private readonly onChunk = (chunk: Uint8Array | string): void => {
+    const bytes = typeof chunk === "string" ? Buffer.from(chunk) : chunk
+    if (bytes.length === 0) return
+    this.started = true
+    this.bytes += bytes.length
+    this.progress = this.now()
+    const expected = this.body.contentLength
+    if (expected !== undefined && this.bytes > expected) return this.mismatch(expected)
+    if (this.write(bytes)) return
+    this.blocked = true
+    this.body.stream.pause()
+  }
+
+  private write(bytes: Uint8Array): boolean {
+    const socket = this.connection.socket
+    if (this.body.contentLength !== undefined) return socket.write(bytes)
+    socket.cork()
+    socket.write(`${bytes.length.toString(16)}\r\n`, "latin1")
+    socket.write(bytes)
+    const flowing = socket.write("\r\n", "latin1")
+    socket.uncork()
+    return flowing
+  }
+
+  private readonly onEnd = (): void => {
+    if (this.stopped) return
+    const expected = this.body.contentLength
+    if (expected !== undefined && this.bytes < expected) return this.mismatch(expected)
+    if (expected === undefined) this.connection.socket.write("0\r\n\r\n", "latin1")
+    this.done = true
+    this.progress = this.now()
+    this.stop()
+    this.listener.onUploaded()
+  }
+
+  private readonly onClose = (): void => {
+    this.fail(new ProxyError.RequestBodyMalformed({ cause: new Error("the request body was closed before its end") }))
+  }
+
+  private readonly onError = (cause: unknown): void => {
+    this.fail(isBodyError(cause) ? cause : new ProxyError.RequestBodyMalformed({ cause }))
+  }
+
+  private mismatch(expected: number): void {
+    this.fail(new ProxyError.RequestBodyLengthMismatch({ expected, actual: this.bytes }))
+  }
+
+  private fail(error: ProxyError.TransportError): void {
+    if (this.stopped) return
+    this.stop()
+    this.listener.onUploadFailed(error)
+  }
+}
+
+/** What a limit or a clock put into the stream failed with keeps its tag. */
+const isBodyError = (cause: unknown): cause is ProxyError.RequestBodyError =>
+  ProxyError.isProxyError(cause) && cause._tag.startsWith("RequestBody")
