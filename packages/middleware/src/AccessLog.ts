@@ -1,0 +1,188 @@
+/**
+ * One log entry a request, when it has ended: what was asked, what was written, how long it took and how it ended.
+ *
+ * **When to use** At the server's edge, outermost: there it also sees 404s and requests that never reach a pipeline
+ * (malformed, over a limit).
+ *
+ * **Details** The entry comes after the last byte, or when the connection was lost, so a streamed response is one entry with
+ * its whole duration and size. Status and bytes are the wire's. Entries go to Effect's logger, at the level `Info`; at
+ * `Error` when the status is 5xx or the response broke off through our own fault. A 4xx is an answer like any other, and a
+ * client that left or sent something malformed is no trouble of the service, so these are `Info`, too.
+ *
+ * **Gotchas** Query strings and `Referer` are left out, since they hold secrets; `path` and `referer` bring them back.
+ * Effect's loggers put time and level in front of a line of the formats `combined` and `json`; a log of nothing but such
+ * lines takes a logger of its own.
+ *
+ * @since 0.1.0
+ */
+import type * as Exchange from "@sluice/core/Exchange"
+import * as Fields from "@sluice/core/Fields"
+import * as Middleware from "@sluice/core/Middleware"
+import * as TrustedPeers from "@sluice/core/TrustedPeers"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type * as LogLevel from "effect/LogLevel"
+import * as Result from "effect/Result"
+import * as Tracer from "effect/Tracer"
+import * as accessLine from "./internal/accessLine.ts"
+import { requestIdOf } from "./internal/attributes.ts"
+import { requireOneOf } from "./internal/options.ts"
+import { pathOf } from "./internal/requestPath.ts"
+
+/**
+ * What is logged of an exchange. Control characters in what a client sent are replaced by `?`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Entry {
+  /** When the request arrived, in milliseconds since 1970. */
+  readonly time: number
+  readonly method: string
+  /** The template of the route. */
+  readonly route: string | undefined
+  readonly path: string
+  /** `1.0`, `1.1` or `2.0`. */
+  readonly httpVersion: string
+  /** The status on the wire; `undefined` when no response was written. */
+  readonly status: number | undefined
+  /** Bytes of the request body that were read. */
+  readonly bytesIn: number
+  /** Bytes of the response body that were written. */
+  readonly bytesOut: number
+  /** Milliseconds from the request head to the end. */
+  readonly duration: number
+  /** Milliseconds until the response head was written. */
+  readonly firstByteAfter: number | undefined
+  readonly outcome: Exchange.Outcome["_tag"]
+  readonly requestId: string | undefined
+  readonly traceId: string | undefined
+  /** The client's address, by the application's `TrustedPeers`. */
+  readonly clientAddress: string | undefined
+  readonly userAgent: string | undefined
+  /** There only when {@link Options.referer} asks for it. */
+  readonly referer: string | undefined
+}
+
+/**
+ * Settings of {@link make}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /**
+   * How an entry is written: `structured` is a short line whose data are log annotations, in OpenTelemetry's names where
+   * it has some; `combined` is the line that Apache and nginx write; `json` is an object in a line. @default "structured"
+   */
+  readonly format?: "structured" | "combined" | "json" | ((entry: Entry) => string)
+  /** The level of an entry. @default {@link defaultLevel} */
+  readonly level?: (exchange: Exchange.Ended) => LogLevel.Severity
+  /** Exchanges that are not logged. @default none */
+  readonly skip?: (exchange: Exchange.Ended) => boolean
+  /** What is logged as the path. @default the path, without query and origin */
+  readonly path?: (exchange: Exchange.Ended) => string
+  /** Whether `Referer` is logged. @default false */
+  readonly referer?: boolean
+}
+
+/**
+ * Logs every exchange.
+ *
+ * @example
+ * ```ts
+ * import { Handler, Route } from "@sluice/core"
+ * import { AccessLog } from "@sluice/middleware"
+ * import { Effect, Layer, Logger } from "effect"
+ * import { HttpServerResponse } from "effect/http"
+ *
+ * const edge = AccessLog.make({ format: ({ method, outcome, path, status }) => `${method} ${path} ${status} ${outcome}` })
+ * const Hello = Route.get("/hello", Effect.succeed(HttpServerResponse.text("hello")))
+ *
+ * const lines: Array<unknown> = []
+ * const Lines = Logger.layer([Logger.make(({ message }) => lines.push(message))])
+ * const program = Effect.gen(function*() {
+ *   const fetch = yield* Handler.toWebHandler(Hello, { edge })
+ *   yield* Effect.promise(() => fetch(new Request("http://localhost/hello?secret=1")))
+ * })
+ * await Effect.runPromise(Effect.provide(Effect.scoped(program), Lines))
+ * console.log(lines.flat()) // => ["GET /hello 200 Completed"]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): Middleware.Middleware<never, never, HttpServerRequest> => {
+  const level = options.level ?? defaultLevel
+  const skip = options.skip ?? (() => false)
+  const write = writer(options.format ?? "structured")
+  return Middleware.observe("AccessLog", (exchange) =>
+    skip(exchange)
+      ? Effect.void
+      : Effect.withFiber((fiber) => write(entryOf(exchange, fiber.context, options), level(exchange))))
+}
+
+/**
+ * `Info` for what the client is to blame for and for every response below 500; `Error` for 5xx and for responses that
+ * broke off through our own fault; `Warn` for those that a shutdown cut off.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const defaultLevel = ({ outcome, status = 0 }: Exchange.Ended): LogLevel.Severity => {
+  if (outcome._tag === "ClientAborted" || outcome._tag === "Rejected") return "Info"
+  if (status >= 500 || outcome._tag === "Failed") return "Error"
+  if (outcome._tag === "Drained") return "Warn"
+  return outcome._tag === "TimedOut" && status < 400 ? "Error" : "Info"
+}
+
+type Write = (entry: Entry, level: LogLevel.Severity) => Effect.Effect<void>
+
+const writer = (format: NonNullable<Options["format"]>): Write => {
+  if (typeof format === "function") return (entry, level) => Effect.logWithLevel(level)(format(entry))
+  switch (requireOneOf("format", format, ["structured", "combined", "json"])) {
+    case "combined":
+      return writer(accessLine.combined)
+    case "json":
+      return writer(accessLine.json)
+    case "structured":
+      return (entry, level) =>
+        Effect.annotateLogs(Effect.logWithLevel(level)(accessLine.short(entry)), accessLine.annotations(entry))
+  }
+}
+
+const entryOf = (exchange: Exchange.Ended, context: Context.Context<never>, options: Options): Entry => {
+  const header = (name: string): string | undefined => printable(Fields.get(exchange.requestFields, name))
+  return {
+    time: exchange.startedAt,
+    method: exchange.method,
+    route: exchange.route,
+    path: printable((options.path ?? pathOf)(exchange)),
+    httpVersion: exchange.httpVersion,
+    status: exchange.status,
+    bytesIn: exchange.bytesIn,
+    bytesOut: exchange.bytesOut,
+    duration: exchange.duration,
+    firstByteAfter: exchange.firstByteAfter,
+    outcome: exchange.outcome._tag,
+    requestId: requestIdOf(exchange),
+    traceId: Context.getOrUndefined(context, Tracer.ParentSpan)?.traceId,
+    clientAddress: clientAddress(exchange, Context.get(context, TrustedPeers.TrustedPeers)),
+    userAgent: header("user-agent"),
+    referer: options.referer === true ? header("referer") : undefined
+  }
+}
+
+/** What a terminal or a log collector would take for something else than text. */
+// oxlint-disable-next-line no-control-regex
+const control = /[\u0000-\u001f\u007f-\u009f]/g
+
+const printable = <A extends string | undefined>(text: A): A =>
+  // Sound: a string stays one.
+  text?.replaceAll(control, "?") as A
+
+const clientAddress = (exchange: Exchange.Exchange, trusted: TrustedPeers.TrustedPeers): string | undefined => {
+  const client = TrustedPeers.resolve(trusted, exchange.peerAddress, exchange.requestFields)
+  return Result.isSuccess(client) ? client.success.address : trusted.peer(exchange.peerAddress).address
+}

@@ -1,0 +1,59 @@
+import type { Entry } from "../AccessLog.ts"
+
+/** Microseconds are as exact as it gets. */
+const millis = (value: number): number => Math.round(value * 1000) / 1000
+
+/** `GET /orders/7 200` */
+export const short = ({ method, path, status }: Entry): string =>
+  `${method === "" ? "-" : method} ${path === "" ? "-" : path} ${status ?? "-"}`
+
+/** @see https://opentelemetry.io/docs/specs/semconv/http/http-spans/ */
+export const annotations = (entry: Entry): Record<string, unknown> =>
+  defined({
+    "http.request.method": entry.method,
+    "http.route": entry.route,
+    "url.path": entry.path,
+    "http.response.status_code": entry.status,
+    "http.request.body.size": entry.bytesIn,
+    "http.response.body.size": entry.bytesOut,
+    "network.protocol.version": entry.httpVersion,
+    "client.address": entry.clientAddress,
+    "user_agent.original": entry.userAgent,
+    "http.request.header.referer": entry.referer,
+    "request.id": entry.requestId,
+    "trace.id": entry.traceId,
+    "exchange.outcome": entry.outcome,
+    "exchange.duration": millis(entry.duration),
+    "exchange.ttfb": entry.firstByteAfter === undefined ? undefined : millis(entry.firstByteAfter)
+  })
+
+const defined = (record: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined))
+
+/** An object in a line, with the members of the entry; those that are `undefined` are left out. */
+export const json = (entry: Entry): string =>
+  JSON.stringify({
+    ...entry,
+    time: new Date(entry.time).toISOString(),
+    duration: millis(entry.duration),
+    firstByteAfter: entry.firstByteAfter === undefined ? undefined : millis(entry.firstByteAfter)
+  })
+
+/**
+ * The combined log format, in UTC.
+ *
+ * @see https://httpd.apache.org/docs/current/logs.html#combined
+ */
+export const combined = (entry: Entry): string => {
+  const request = entry.method === "" ? "-" : `${entry.method} ${entry.path} HTTP/${entry.httpVersion}`
+  return `${entry.clientAddress ?? "-"} - - [${date(entry.time)}] ${quoted(request)} ${entry.status ?? "-"} ` +
+    `${entry.bytesOut === 0 ? "-" : entry.bytesOut} ${quoted(entry.referer)} ${quoted(entry.userAgent)}`
+}
+
+const quoted = (text = "-"): string => `"${text.replaceAll(/["\\]/g, "\\$&")}"`
+
+/** `10/Oct/2026:13:55:36 +0000` */
+const date = (time: number): string => {
+  const [, day, month, year, clock] = new Date(time).toUTCString().split(" ")
+  return `${day}/${month}/${year}:${clock} +0000`
+}

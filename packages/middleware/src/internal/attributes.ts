@@ -1,0 +1,13 @@
+import type * as Exchange from "@sluice/core/Exchange"
+
+/** The exchange attribute that holds the request's id. */
+export const requestIdKey = "request.id"
+
+/** The exchange attribute that says who asks. */
+export const userKey = "user"
+
+/** The id that `RequestId` left, if it was there. */
+export const requestIdOf = (exchange: Exchange.Exchange): string | undefined => {
+  const id = exchange.attributes.get(requestIdKey)
+  return typeof id === "string" ? id : undefined
+}

@@ -1,0 +1,35 @@
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+
+/** A duration option in milliseconds, or a `RangeError` that names it. Infinity is allowed: it switches a clock off. */
+export const requireDuration = (name: string, value: Duration.Input): number => {
+  const duration = Option.getOrUndefined(Duration.fromInput(value))
+  const millis = duration === undefined ? Number.NaN : Duration.toMillis(duration)
+  if (millis > 0) return millis
+  const got = duration === undefined ? "none" : Duration.format(duration)
+  throw new RangeError(`${name} must be a positive duration, got ${got}`)
+}
+
+/** @see https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 */
+const token = /^[\w!#$%&'*+.^`|~-]+$/
+
+/** The name of a header field, or a `RangeError` that names the option. */
+export const requireFieldName = (name: string, value: string): string => {
+  if (token.test(value)) return value
+  throw new RangeError(`${name} must be a header field name, got ${JSON.stringify(value)}`)
+}
+
+/** @see https://www.rfc-editor.org/rfc/rfc9110#section-5.5 */
+const fieldValue = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/
+
+/** The value of a header field, or a `RangeError` that names the option. */
+export const requireFieldValue = (name: string, value: string): string => {
+  if (fieldValue.test(value)) return value
+  throw new RangeError(`${name} must be a header field value, got ${JSON.stringify(value)}`)
+}
+
+/** An option out of a few words, or a `RangeError` that names it. */
+export const requireOneOf = <const A extends string>(name: string, value: A, allowed: ReadonlyArray<A>): A => {
+  if (allowed.includes(value)) return value
+  throw new RangeError(`${name} must be one of ${allowed.join(", ")}, got ${value}`)
+}
