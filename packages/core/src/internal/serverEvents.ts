@@ -30,9 +30,11 @@ export class ServerEvents {
 
   connect(server: Server, handler: (request: IncomingMessage, response: ServerResponse) => void): void {
     const answer = (request: SluiceRequest, response: SluiceResponse, rejection: Rejection | undefined) => {
+      if (refused.has(request.socket)) return
       this.active.add(response.exchange)
       if (this.timing.closing()) response.shouldKeepAlive = false
       if (rejection !== undefined) {
+        refused.add(request.socket)
         this.observe(response.exchange, rejection)
         response.exchange.rejectedWith = rejection.status
       }
@@ -54,7 +56,9 @@ export class ServerEvents {
     )
     server.on(
       "connect",
-      (request: SluiceRequest, socket: Duplex) => this.rejectSocket(socket, { status: 501, reason: "CONNECT" }, request)
+      (request: SluiceRequest, socket: Duplex) => {
+        if (!refused.has(request.socket)) this.rejectSocket(socket, { status: 501, reason: "CONNECT" }, request)
+      }
     )
     server.on("clientError", (error: ParserError, socket: Duplex) => this.malformed(error, socket as Socket))
   }
@@ -124,6 +128,7 @@ export class ServerEvents {
 
   /** Begins the exchange of an upgrade request, whose response goes to the socket without Node's response class. */
   upgrade(request: SluiceRequest, socket: Duplex, head: Buffer): boolean {
+    if (refused.has(request.socket)) return false
     const rejection = checkRequest(request, this.limits)
     if (rejection !== undefined) {
       this.rejectSocket(socket, rejection, request)
@@ -147,6 +152,9 @@ export class ServerEvents {
     for (const socket of this.upgraded) socket.destroy()
   }
 }
+
+/** Connections that close after a refusal: what was pipelined behind it is not executed (RFC 9112, 9.3.2 and 11.2). */
+const refused = new WeakSet<Socket>()
 
 const outcomeOf = (rejection: Rejection): Outcome =>
   rejection.status === 408 ? { _tag: "TimedOut", clock: "request" } : { _tag: "Rejected", reason: rejection.reason }
