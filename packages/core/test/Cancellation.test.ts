@@ -87,7 +87,11 @@ describe("Cancellation", () => {
     it.effect("the same under a deadline, which passes the origin on", () =>
       Effect.gen(function*() {
         const { cancelled, handler, started } = yield* waiting
-        const limited = Deadline.enforce(handler, { clock: "handler", after: "1 hour", orElse: () => Effect.die("late") })
+        const limited = Deadline.enforce(handler, {
+          clock: "handler",
+          after: "1 hour",
+          orElse: () => Effect.die("late")
+        })
         const app = yield* App.listen(Route.get("/", limited))
         const client = yield* RawClient.connect(app.port)
         yield* client.send(get("/"))

@@ -22,11 +22,14 @@ describe("Deadline", () => {
   it.effect("has none outside, and counts down inside", () =>
     Effect.gen(function*() {
       assert.isTrue(Option.isNone(yield* left))
-      const seen = yield* Effect.forkChild(within(
-        Effect.all([left, Effect.andThen(Effect.sleep("400 millis"), left)]),
-        "handler",
-        "1 second"
-      ), { startImmediately: true })
+      const seen = yield* Effect.forkChild(
+        within(
+          Effect.all([left, Effect.andThen(Effect.sleep("400 millis"), left)]),
+          "handler",
+          "1 second"
+        ),
+        { startImmediately: true }
+      )
       yield* TestClock.adjust("400 millis")
       assert.deepStrictEqual(yield* Fiber.join(seen), [Option.some(1000), Option.some(600)])
       assert.isTrue(Option.isNone(yield* left))
@@ -45,7 +48,8 @@ describe("Deadline", () => {
     Effect.gen(function*() {
       const reading = Effect.uninterruptible(Effect.andThen(Effect.sleep("3 seconds"), left))
       const seen = yield* Deferred.make<Option.Option<number>>()
-      const run = Effect.onExit(reading, (exit) => Exit.isSuccess(exit) ? Deferred.succeed(seen, exit.value) : Effect.void)
+      const run = Effect.onExit(reading, (exit) =>
+        Exit.isSuccess(exit) ? Deferred.succeed(seen, exit.value) : Effect.void)
       yield* Effect.forkChild(within(Effect.uninterruptible(run), "handler", "1 second"), { startImmediately: true })
       yield* TestClock.adjust("3 seconds")
       assert.deepStrictEqual(yield* Deferred.await(seen), Option.some(0))
@@ -54,9 +58,12 @@ describe("Deadline", () => {
   it.effect("of two nested ones the first that is due decides, and can be told from the other", () =>
     Effect.gen(function*() {
       const nested = (inner: Duration.Input, outer: Duration.Input) =>
-        Effect.forkChild(within(Effect.map(within(Effect.never, "inner", inner), (text) => `through ${text}`), "outer", outer), {
-          startImmediately: true
-        })
+        Effect.forkChild(
+          within(Effect.map(within(Effect.never, "inner", inner), (text) => `through ${text}`), "outer", outer),
+          {
+            startImmediately: true
+          }
+        )
       const first = yield* nested("50 millis", "100 millis")
       const second = yield* nested("100 millis", "50 millis")
       yield* TestClock.adjust("100 millis")
@@ -89,7 +96,12 @@ describe("Deadline", () => {
       yield* TestClock.adjust("1 second")
       steps.push(yield* Fiber.join(run))
       const closing = yield* Effect.forkChild(
-        Effect.andThen(Scope.close(scope, Exit.void), Effect.sync(() => steps.push("closed"))),
+        Effect.andThen(
+          Scope.close(scope, Exit.void),
+          Effect.sync(() =>
+            steps.push("closed")
+          )
+        ),
         { startImmediately: true }
       )
       yield* TestClock.adjust("10 seconds")
@@ -100,8 +112,10 @@ describe("Deadline", () => {
   it.effect("whoever interrupts the caller interrupts the effect, and waits for its finalizers", () =>
     Effect.gen(function*() {
       const steps: Array<string> = []
-      const work = Cancellation.onCancel(Effect.never, (cancellation) =>
-        Effect.andThen(Effect.yieldNow, Effect.sync(() => steps.push(cancellation._tag))))
+      const work = Cancellation.onCancel(
+        Effect.never,
+        (cancellation) => Effect.andThen(Effect.yieldNow, Effect.sync(() => steps.push(cancellation._tag)))
+      )
       const run = yield* Effect.forkChild(within(work, "handler", "1 hour"), { startImmediately: true })
       Cancellation.interrupt(run, Cancellation.draining)
       yield* Fiber.await(run)
@@ -119,9 +133,12 @@ describe("Deadline", () => {
 
   it.effect("an infinite one never fires, and no deadline leaves a timer behind", () =>
     Effect.gen(function*() {
-      const run = yield* Effect.forkChild(within(Effect.delay(Effect.succeed("ok"), "400 days"), "c", Duration.infinity), {
-        startImmediately: true
-      })
+      const run = yield* Effect.forkChild(
+        within(Effect.delay(Effect.succeed("ok"), "400 days"), "c", Duration.infinity),
+        {
+          startImmediately: true
+        }
+      )
       yield* TestClock.adjust("400 days")
       assert.strictEqual(yield* Fiber.join(run), "ok")
     }))

@@ -44,19 +44,25 @@ describe("Exchange", () => {
       Route.get("/shed", Effect.fail(new Full())),
       Route.get("/late", Effect.fail(new Late({ clock: "handler" }))),
       Route.get("/cancel", Cancellation.cancel("enough")),
-      Route.get("/stream-defect", Effect.succeed(HttpServerResponse.stream(
-        Stream.concat(
-          Stream.succeed(chunk),
-          Stream.fromEffect(Effect.andThen(Effect.promise(() => gate.opened), Effect.die(new Error("boom"))))
+      Route.get(
+        "/stream-defect",
+        Effect.succeed(HttpServerResponse.stream(
+          Stream.concat(
+            Stream.succeed(chunk),
+            Stream.fromEffect(Effect.andThen(Effect.promise(() => gate.opened), Effect.die(new Error("boom"))))
+          )
+        ))
+      ),
+      Route.get(
+        "/raw-defect",
+        Effect.sync(() =>
+          HttpServerResponse.raw(Readable.from((async function*() {
+            yield chunk
+            await gate.opened
+            throw new Error("boom")
+          })()))
         )
-      ))),
-      Route.get("/raw-defect", Effect.sync(() =>
-        HttpServerResponse.raw(Readable.from((async function*() {
-          yield chunk
-          await gate.opened
-          throw new Error("boom")
-        })()))
-      ))
+      )
     )
 
     it.effect("for what is answered", () =>
@@ -182,11 +188,17 @@ describe("Exchange", () => {
     it.effect("for a handler that is out of time", () =>
       Effect.gen(function*() {
         const timeout = Middleware.around<Late>("timeout", (handler) =>
-          Deadline.enforce(handler, { clock: "handler", after: "1 second", orElse: () => Effect.fail(new Late({ clock: "handler" })) }))
+          Deadline.enforce(handler, {
+            clock: "handler",
+            after: "1 second",
+            orElse: () => Effect.fail(new Late({ clock: "handler" }))
+          }))
         const app = yield* App.listen(Route.get("/", timeout, Effect.never))
         const client = yield* RawClient.connect(app.port)
         const response = yield* Effect.forkChild(client.request(get("/")), { startImmediately: true })
-        while ((yield* app.active) === 0) yield* Effect.promise(() => new Promise(setImmediate))
+        while ((yield* app.active) === 0) {
+          yield* Effect.promise(() => new Promise(setImmediate))
+        }
         yield* TestClock.adjust("1 second")
         assert.strictEqual((yield* Fiber.join(response)).status, 503)
         const { duration, outcome } = yield* app.exchange(0)
@@ -248,12 +260,20 @@ describe("Exchange", () => {
     const routes = Layer.mergeAll(
       Route.get("/known", Effect.succeed(HttpServerResponse.text(body))),
       Route.get("/stream", Effect.succeed(HttpServerResponse.stream(Stream.make(chunk, chunk, chunk)))),
-      Route.get("/not-modified", Effect.andThen(
-        HttpEffect.appendPreResponseHandler((_, response) => Effect.succeed(HttpServerResponse.setStatus(response, 304))),
-        Effect.succeed(HttpServerResponse.text(body))
-      )),
+      Route.get(
+        "/not-modified",
+        Effect.andThen(
+          HttpEffect.appendPreResponseHandler((_, response) =>
+            Effect.succeed(HttpServerResponse.setStatus(response, 304))
+          ),
+          Effect.succeed(HttpServerResponse.text(body))
+        )
+      ),
       Route.get("/empty", Effect.succeed(HttpServerResponse.empty())),
-      Route.post("/echo", Effect.map(Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) => text), HttpServerResponse.text)),
+      Route.post(
+        "/echo",
+        Effect.map(Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) => text), HttpServerResponse.text)
+      ),
       Route.post("/ignore", ok)
     )
 
@@ -297,8 +317,13 @@ describe("Exchange", () => {
 
     it.effect("time on the app's clock, to the first byte and to the end", () =>
       Effect.gen(function*() {
-        const slow = Stream.concat(Stream.succeed(chunk), Stream.fromEffect(Effect.as(Effect.sleep("3 seconds"), chunk)))
-        const app = yield* App.listen(Route.get("/", Effect.delay(Effect.succeed(HttpServerResponse.stream(slow)), "2 seconds")))
+        const slow = Stream.concat(
+          Stream.succeed(chunk),
+          Stream.fromEffect(Effect.as(Effect.sleep("3 seconds"), chunk))
+        )
+        const app = yield* App.listen(
+          Route.get("/", Effect.delay(Effect.succeed(HttpServerResponse.stream(slow)), "2 seconds"))
+        )
         yield* TestClock.setTime(1_000_000)
         const client = yield* RawClient.connect(app.port)
         yield* client.send(get("/"))
@@ -315,9 +340,12 @@ describe("Exchange", () => {
   describe("says what was asked and answered", () => {
     it.effect("the request as it came, and the fields as they went", () =>
       Effect.gen(function*() {
-        const app = yield* App.listen(Route.get("/a/:id", Effect.succeed(HttpServerResponse.text("x", {
-          headers: { "x-answer": "42" }
-        }))))
+        const app = yield* App.listen(Route.get(
+          "/a/:id",
+          Effect.succeed(HttpServerResponse.text("x", {
+            headers: { "x-answer": "42" }
+          }))
+        ))
         const client = yield* RawClient.connect(app.port)
         yield* client.request(get("/a/%7e?secret=1", "X-Case: Kept", "x-case: twice"))
         const exchange = yield* app.exchange(0)

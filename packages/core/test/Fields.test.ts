@@ -12,7 +12,9 @@ const fields = Fields.make(
 )
 
 const name = fc.constantFrom("Host", "host", "X-A", "x-a", "Set-Cookie", "SET-COOKIE", "Accept")
-const anyFields = fc.array(fc.tuple(name, fc.string({ maxLength: 3 })), { maxLength: 8 }).map((pairs) => Fields.make(...pairs))
+const anyFields = fc.array(fc.tuple(name, fc.string({ maxLength: 3 })), { maxLength: 8 }).map((pairs) =>
+  Fields.make(...pairs)
+)
 
 describe("Fields", () => {
   it("keeps order, case and repeats", () => {
@@ -40,7 +42,10 @@ describe("Fields", () => {
   })
 
   it("lists tokens over all lines, trimmed and without empty members (RFC 9110, 5.6.1)", () => {
-    const connection = Fields.make(["Connection", ""], ["connection", "Close, , X-Foo"], ["CONNECTION", ",keep-alive\t"])
+    const connection = Fields.make(["Connection", ""], ["connection", "Close, , X-Foo"], [
+      "CONNECTION",
+      ",keep-alive\t"
+    ])
     assert.deepStrictEqual(Fields.tokens(connection, "Connection"), ["close", "x-foo", "keep-alive"])
     assert.deepStrictEqual(Fields.tokens(connection, "te"), [])
   })
@@ -57,7 +62,14 @@ describe("Fields", () => {
       "b=2"
     ])
     assert.deepStrictEqual(Fields.set(["A", "1"], "B", "2"), ["A", "1", "B", "2"])
-    assert.deepStrictEqual(Fields.remove(fields, "SET-COOKIE"), ["Host", "a.test", "Accept", "text/html", "accept", "*/*"])
+    assert.deepStrictEqual(Fields.remove(fields, "SET-COOKIE"), [
+      "Host",
+      "a.test",
+      "Accept",
+      "text/html",
+      "accept",
+      "*/*"
+    ])
     assert.deepStrictEqual(Fields.filter(fields, (lower) => lower === "host"), ["Host", "a.test"])
   })
 

@@ -17,8 +17,10 @@ import { get, post, raw } from "./support.ts"
 
 const ok = Effect.succeed(HttpServerResponse.text("ok"))
 
-const echo = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-  Effect.map(request.text, (text) => HttpServerResponse.text(`got ${text}`)))
+const echo = Effect.flatMap(
+  HttpServerRequest.HttpServerRequest,
+  (request) => Effect.map(request.text, (text) => HttpServerResponse.text(`got ${text}`))
+)
 
 const routes = Layer.mergeAll(
   Route.get("/", ok),
@@ -60,13 +62,21 @@ describe("NodeServer", () => {
       ["a fragment", raw("GET /#a"), 400],
       ["an absolute target without authority", raw("GET http:///x"), 400],
       ["CONNECT", raw("CONNECT test:443"), 501],
-      ["Content-Length and Transfer-Encoding", raw("POST /echo", ["Content-Length: 3", "Transfer-Encoding: chunked"], "0\r\n\r\n"), 400],
+      [
+        "Content-Length and Transfer-Encoding",
+        raw("POST /echo", ["Content-Length: 3", "Transfer-Encoding: chunked"], "0\r\n\r\n"),
+        400
+      ],
       ["two Content-Lengths", raw("POST /echo", ["Content-Length: 3", "Content-Length: 3"], "abc"), 400],
       ["Content-Length: 03", raw("POST /echo", ["Content-Length: 03"], "abc"), 400],
       ["Content-Length: +3", raw("POST /echo", ["Content-Length: +3"], "abc"), 400],
       ["Content-Length: 3, 3", raw("POST /echo", ["Content-Length: 3, 3"], "abc"), 400],
       ["gzip, chunked", raw("POST /echo", ["Transfer-Encoding: gzip, chunked"], "0\r\n\r\n"), 501],
-      ["gzip and chunked on two lines", raw("POST /echo", ["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"], "0\r\n\r\n"), 501],
+      [
+        "gzip and chunked on two lines",
+        raw("POST /echo", ["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"], "0\r\n\r\n"),
+        501
+      ],
       ["Transfer-Encoding in HTTP/1.0", "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400],
       ["an unknown expectation", get("/", "Expect: teapot"), 417]
     ]
@@ -94,7 +104,11 @@ describe("NodeServer", () => {
       ["an IPv6 Host with a port", "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "ok"],
       ["a body on GET", raw("GET /", ["Content-Length: 3"], "abc"), "ok"],
       ["chunk extensions", raw("POST /echo", ["Transfer-Encoding: chunked"], "3;a=b\r\nabc\r\n0\r\n\r\n"), "got abc"],
-      ["Chunked in another case", raw("POST /echo", ["Transfer-Encoding: Chunked"], "3\r\nabc\r\n0\r\n\r\n"), "got abc"],
+      [
+        "Chunked in another case",
+        raw("POST /echo", ["Transfer-Encoding: Chunked"], "3\r\nabc\r\n0\r\n\r\n"),
+        "got abc"
+      ],
       ["Content-Length: 0", post("/echo", ""), "got "]
     ]
     for (const [name, request, text] of cases) {
@@ -110,7 +124,9 @@ describe("NodeServer", () => {
   describe("limits", () => {
     it.effect("C44 a long target is 414, many or large fields 431, and each ends one exchange", () =>
       Effect.gen(function*() {
-        const app = yield* App.listen(routes, { node: { limits: { headBytes: 4096, targetLength: 1000, fieldCount: 20 } } })
+        const app = yield* App.listen(routes, {
+          node: { limits: { headBytes: 4096, targetLength: 1000, fieldCount: 20 } }
+        })
         const many = Array.from({ length: 21 }, (_, i) => `X-${i}: 1`)
         assert.strictEqual((yield* answer(app, get(`/?${"x".repeat(997)}`))).response.status, 200)
         assert.strictEqual((yield* answer(app, get(`/?${"x".repeat(999)}`))).response.status, 414)
@@ -141,7 +157,12 @@ describe("NodeServer", () => {
   })
 
   describe("clocks", () => {
-    const clocks = { requestHead: "30 millis", request: "60 millis", keepAlive: "30 millis", checkInterval: "10 millis" } as const
+    const clocks = {
+      requestHead: "30 millis",
+      request: "60 millis",
+      keepAlive: "30 millis",
+      checkInterval: "10 millis"
+    } as const
 
     it.live("408 for a head that does not end", () =>
       Effect.gen(function*() {
@@ -252,11 +273,14 @@ describe("NodeServer", () => {
       Effect.gen(function*() {
         const read = yield* Deferred.make<void>()
         const started = yield* Deferred.make<void>()
-        const app = yield* App.listen(Route.post("/", Effect.gen(function*() {
-          yield* Deferred.succeed(started, undefined)
-          yield* Deferred.await(read)
-          return yield* echo
-        })))
+        const app = yield* App.listen(Route.post(
+          "/",
+          Effect.gen(function*() {
+            yield* Deferred.succeed(started, undefined)
+            yield* Deferred.await(read)
+            return yield* echo
+          })
+        ))
         const client = yield* RawClient.connect(app.port)
         yield* client.send(expecting("/"))
         yield* Deferred.await(started)
@@ -311,7 +335,12 @@ describe("NodeServer", () => {
     it("have defaults that are all on, and clocks that can be switched off", () => {
       const { clocks, limits, listen } = NodeServer.resolve()
       assert.deepStrictEqual(listen, { port: 3000, host: "127.0.0.1" })
-      assert.deepStrictEqual(limits, { headBytes: 16384, fieldCount: 100, targetLength: 8192, requestsPerConnection: 0 })
+      assert.deepStrictEqual(limits, {
+        headBytes: 16384,
+        fieldCount: 100,
+        targetLength: 8192,
+        requestsPerConnection: 0
+      })
       assert.deepStrictEqual(clocks, { requestHead: 60_000, request: 300_000, keepAlive: 5000, checkInterval: 1000 })
       assert.strictEqual(NodeServer.resolve({ clocks: { request: Duration.infinity } }).clocks.request, Infinity)
     })
@@ -327,7 +356,9 @@ describe("NodeServer", () => {
 
     it.effect("a clock for the whole request that is shorter than the head's goes for the head, too", () =>
       Effect.gen(function*() {
-        const app = yield* App.listen(routes, { node: { clocks: { request: "1.5 seconds", checkInterval: "60 days" } } })
+        const app = yield* App.listen(routes, {
+          node: { clocks: { request: "1.5 seconds", checkInterval: "60 days" } }
+        })
         assert.strictEqual(yield* app.text("/"), "ok")
       }))
 

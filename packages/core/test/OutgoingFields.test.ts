@@ -27,7 +27,8 @@ describe("OutgoingFields", () => {
         Effect.forever(Effect.flatMap(nextRequest, (request) => {
           sent.push(request.get("x-id"))
           return send("HTTP/1.1 204 No Content\r\n\r\n")
-        })))
+        }))
+      )
       const client = OutgoingFields.withClient(yield* HttpClient.HttpClient)
       const forged = HttpClientRequest.setHeader(HttpClientRequest.get(upstream.url), "x-id", "forged")
       const id = Middleware.around("id", (handler) => OutgoingFields.add(handler, "X-Id", "7f3a"), { response: "none" })

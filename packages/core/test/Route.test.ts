@@ -244,8 +244,13 @@ describe("Route", () => {
       )
     )
     const ApiRoutes = HttpApiBuilder.layer(Api).pipe(
-      Layer.provide(HttpApiBuilder.group(Api, "users", (handlers) =>
-        handlers.handle("get", ({ params }) => Effect.succeed({ id: params.id }))))
+      Layer.provide(
+        HttpApiBuilder.group(
+          Api,
+          "users",
+          (handlers) => handlers.handle("get", ({ params }) => Effect.succeed({ id: params.id }))
+        )
+      )
     )
     const routes = Layer.mergeAll(
       Route.get("/ours", says("ours")),

@@ -32,7 +32,11 @@ describe("guard", () => {
       const response = yield* client.request(get("/die"))
       assert.strictEqual(response.status, 500)
       assert.strictEqual(response.get("content-type"), "application/problem+json")
-      assert.deepStrictEqual(JSON.parse(response.text), { type: "about:blank", title: "Internal Server Error", status: 500 })
+      assert.deepStrictEqual(JSON.parse(response.text), {
+        type: "about:blank",
+        title: "Internal Server Error",
+        status: 500
+      })
       assert.strictEqual((yield* client.request(get("/ok"))).text, "ok")
       assert.strictEqual(squashed((yield* app.exchange(0)).cause), defect)
     }))
@@ -40,14 +44,22 @@ describe("guard", () => {
   it.effect("C7 the same for what is thrown in a middleware, in the edge, and while a service is built", () =>
     Effect.gen(function*() {
       class Tenant extends RequestService.Service<Tenant, string>()("test/Tenant") {}
-      const throwing = Middleware.around("throwing", () => Effect.sync((): never => {
-        throw new Error(secret)
-      }))
+      const throwing = Middleware.around("throwing", () =>
+        Effect.sync((): never => {
+          throw new Error(secret)
+        }))
       const built = Middleware.provide(Tenant, Effect.die(new Error(secret)))
       const routes = Layer.mergeAll(Route.get("/a", throwing, ok), Route.get("/b", built, ok))
       const app = yield* App.make(routes)
       const broken = yield* App.make(routes, { edge: throwing })
-      for (const text of [yield* app.text("/a"), yield* app.text("/b"), yield* broken.text("/a"), yield* broken.text("/none")]) {
+      for (
+        const text of [
+          yield* app.text("/a"),
+          yield* app.text("/b"),
+          yield* broken.text("/a"),
+          yield* broken.text("/none")
+        ]
+      ) {
         assert.strictEqual(JSON.parse(text).status, 500)
         assert.notInclude(text, "hunter2")
       }
@@ -66,14 +78,20 @@ describe("guard", () => {
   for (const run of ["make", "listen"] as const) {
     it.effect(`C24 a hook that fails or dies is a 500, not a hang (${run})`, () =>
       Effect.gen(function*() {
-        const failing = (effect: Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError.HttpServerError>) =>
-          Effect.andThen(HttpEffect.appendPreResponseHandler(() => effect), ok)
+        const failing = (
+          effect: Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError.HttpServerError>
+        ) => Effect.andThen(HttpEffect.appendPreResponseHandler(() => effect), ok)
         const routes = Layer.mergeAll(
           Route.get("/dies", failing(Effect.die(new Error("boom")))),
-          Route.get("/fails", Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
-            failing(Effect.fail(new HttpServerError.HttpServerError({
-              reason: new HttpServerError.InternalError({ request, description: "boom" })
-            }))))),
+          Route.get(
+            "/fails",
+            Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
+              failing(Effect.fail(
+                new HttpServerError.HttpServerError({
+                  reason: new HttpServerError.InternalError({ request, description: "boom" })
+                })
+              )))
+          ),
           Route.get("/error", Effect.andThen(failing(Effect.die(new Error("boom"))), Effect.fail(new Down()))),
           Route.get("/ok", ok)
         )
@@ -93,7 +111,10 @@ describe("guard", () => {
   it.effect("C25 an invalid field value or status is a 500, and the connection stays usable", () =>
     Effect.gen(function*() {
       const routes = Layer.mergeAll(
-        Route.get("/value", Effect.succeed(HttpServerResponse.text("x", { headers: { "x-a": "a\r\nSet-Cookie: b=1" } }))),
+        Route.get(
+          "/value",
+          Effect.succeed(HttpServerResponse.text("x", { headers: { "x-a": "a\r\nSet-Cookie: b=1" } }))
+        ),
         Route.get("/status", Effect.succeed(HttpServerResponse.text("x", { status: 99 }))),
         Route.get("/high", Effect.succeed(HttpServerResponse.text("x", { status: 1000 }))),
         Route.get("/edit", Middleware.head("bad", (head) => head.set("x-a", "a\nb")), ok),

@@ -40,6 +40,7 @@ const call = (
     }
     const onError = (error: unknown) => next(error)
     response.once("close", onClose)
+    keepMethods(request, response)
     try {
       const returned = handler(request, response, next)
       if (returned instanceof Promise) returned.then(undefined, onError)
@@ -48,6 +49,12 @@ const call = (
     }
     return Effect.sync(() => response.off("close", onClose))
   })
+
+/** Express gives both messages other prototypes; what our classes do on the way must survive that. */
+const keepMethods = (request: IncomingMessage, response: ServerResponse): void => {
+  Object.assign(request, { _read: request._read, push: request.push })
+  Object.assign(response, { writeHead: response.writeHead, write: response.write, end: response.end })
+}
 
 /** The convention of `http-errors`: an error may say its own status. */
 const failed = (error: unknown): Effect.Effect<HttpServerResponse.HttpServerResponse> => {

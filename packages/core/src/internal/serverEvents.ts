@@ -32,7 +32,7 @@ export class ServerEvents {
     const answer = (request: SluiceRequest, response: SluiceResponse, rejection: Rejection | undefined) => {
       if (refused.has(request.socket)) return
       this.active.add(response.exchange)
-      if (this.timing.closing()) response.shouldKeepAlive = false
+      if (this.timing.closing() || isLast(response)) response.shouldKeepAlive = false
       if (rejection !== undefined) {
         refused.add(request.socket)
         this.observe(response.exchange, rejection)
@@ -155,6 +155,10 @@ export class ServerEvents {
 
 /** Connections that close after a refusal: what was pipelined behind it is not executed (RFC 9112, 9.3.2 and 11.2). */
 const refused = new WeakSet<Socket>()
+
+/** At `requestsPerConnection` Node says `Connection: close` by itself, and then waits for the client to close. */
+const isLast = (response: SluiceResponse): boolean =>
+  (response as unknown as { readonly maxRequestsOnConnectionReached: boolean }).maxRequestsOnConnectionReached
 
 const outcomeOf = (rejection: Rejection): Outcome =>
   rejection.status === 408 ? { _tag: "TimedOut", clock: "request" } : { _tag: "Rejected", reason: rejection.reason }
