@@ -1,6 +1,6 @@
 import { NodeServices } from "@effect/platform-node"
-import { App, RawClient, RawServer } from "@sluice/core/testing"
 import { assert, it } from "@effect/vitest"
+import { App, RawClient, RawServer } from "@sluice/core/testing"
 import { Effect, Layer, Queue, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import { readFileSync } from "node:fs"

@@ -18,15 +18,19 @@ const program = Effect.gen(function*() {
   })
   const Hanging = Route.all(
     "/*",
-    Cancellation.onCancel(hanging, ({ _tag }) =>
-      Effect.andThen(Console.log(`  upstream: cancelled: ${_tag}`), Deferred.succeed(stopped, undefined)))
+    Cancellation.onCancel(
+      hanging,
+      ({ _tag }) => Effect.andThen(Console.log(`  upstream: cancelled: ${_tag}`), Deferred.succeed(stopped, undefined))
+    )
   )
   const upstream = yield* listen(Server.layer(Hanging))
 
-  const { url } = yield* listen(Server.layer(Routes).pipe(
-    Layer.provide(Archive.layer({ targets: [upstream.url] })),
-    Layer.provide(Layer.succeed(Journal)({ write: (_, ending) => Console.log(`  finalizer: ${ending}`) }))
-  ))
+  const { url } = yield* listen(
+    Server.layer(Routes).pipe(
+      Layer.provide(Archive.layer({ targets: [upstream.url] })),
+      Layer.provide(Layer.succeed(Journal)({ write: (_, ending) => Console.log(`  finalizer: ${ending}`) }))
+    )
+  )
 
   for (const path of ["/refuse", "/answer", "/cancel"]) {
     yield* Console.log(`GET ${path}`)

@@ -33,7 +33,7 @@ export class Journal extends Context.Service<Journal, {
 const describe = (exit: Exit.Exit<unknown, { readonly _tag: string }>): string => {
   if (Exit.isSuccess(exit)) return "answered"
   return Option.match(Cancellation.of(exit.cause), {
-    onNone: () => `failed: ${Cause.squash(exit.cause)}`,
+    onNone: () => `failed: ${String(Cause.squash(exit.cause))}`,
     onSome: (cancellation) =>
       cancellation._tag === "UserCancelled"
         ? `cancelled: ${cancellation._tag}, ${cancellation.reason}`

@@ -1,13 +1,16 @@
 import { NodeServices } from "@effect/platform-node"
-import { RawClient, RawServer } from "@sluice/core/testing"
 import { assert, layer } from "@effect/vitest"
+import { RawClient, RawServer } from "@sluice/core/testing"
 import { Deferred, Effect, Queue, RegExp as Patterns, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 
+/** Older versions of Node warn about running TypeScript. */
+const quietly = "--disable-warning=ExperimentalWarning"
+
 const run = (port: string) =>
-  ChildProcess.make(process.execPath, ["main.ts"], {
+  ChildProcess.make(process.execPath, [quietly, "main.ts"], {
     cwd: import.meta.dirname,
     env: { PORT: port },
     extendEnv: true
@@ -16,7 +19,11 @@ const run = (port: string) =>
 /** Runs the gateway on a free port until it has printed what there is to try. */
 const start = Effect.gen(function*() {
   const program = yield* run("0")
-  const lines = yield* program.stdout.pipe(Stream.decodeText, Stream.splitLines, Stream.toQueue({ capacity: "unbounded" }))
+  const lines = yield* program.stdout.pipe(
+    Stream.decodeText,
+    Stream.splitLines,
+    Stream.toQueue({ capacity: "unbounded" })
+  )
   const printed: Array<string> = []
   while (!printed.at(-1)?.endsWith("Ctrl-C")) printed.push(yield* Queue.take(lines))
   const [, url = ""] = /^listening on (\S+); try$/.exec(printed[0]) ?? []

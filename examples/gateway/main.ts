@@ -24,16 +24,22 @@ const Prices = Layer.succeed(Routes.Prices)({
 
 /** Stops and starts an upstream, to see what that does to the rest. */
 const Control = Layer.mergeAll(
-  Route.post("/control/stop-stock", Effect.gen(function*() {
-    const { stock } = yield* Upstreams
-    yield* stock.stop
-    return HttpServerResponse.text(`nothing listens on ${stock.url} any more\n`)
-  })),
-  Route.post("/control/start-stock", Effect.gen(function*() {
-    const { stock } = yield* Upstreams
-    yield* stock.start
-    return HttpServerResponse.text(`stock listens on ${stock.url}\n`)
-  }))
+  Route.post(
+    "/control/stop-stock",
+    Effect.gen(function*() {
+      const { stock } = yield* Upstreams
+      yield* stock.stop
+      return HttpServerResponse.text(`nothing listens on ${stock.url} any more\n`)
+    })
+  ),
+  Route.post(
+    "/control/start-stock",
+    Effect.gen(function*() {
+      const { stock } = yield* Upstreams
+      yield* stock.start
+      return HttpServerResponse.text(`stock listens on ${stock.url}\n`)
+    })
+  )
 )
 
 class NotStarted extends Data.TaggedError("NotStarted") {
@@ -42,7 +48,9 @@ class NotStarted extends Data.TaggedError("NotStarted") {
 }
 
 const sayWhy = (error: Error) =>
-  Layer.effectDiscard(Effect.andThen(Console.error(`error: ${error.message.replaceAll(/\s+/g, " ")}`), new NotStarted()))
+  Layer.effectDiscard(
+    Effect.andThen(Console.error(`error: ${error.message.replaceAll(/\s+/g, " ")}`), new NotStarted())
+  )
 
 const Announced = Layer.effectDiscard(Effect.flatMap(Server.Server, ({ url }) => Console.log(tries(url))))
 

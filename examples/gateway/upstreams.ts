@@ -58,7 +58,10 @@ const talk = Effect.fnUntraced(function*(socket: Socket.Socket) {
   const { write } = yield* socket.writer
   for (const [sku, left] of stock) yield* write(`${sku}: ${left}`)
   while (true) {
-    for (const sku of yield* pull) yield* write(`${sku}: ${stock.get(String(sku)) ?? 0}`)
+    for (const message of yield* pull) {
+      const sku = String(message)
+      yield* write(`${sku}: ${stock.get(sku) ?? 0}`)
+    }
   }
 })
 

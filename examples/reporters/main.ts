@@ -24,21 +24,28 @@ const Posted = Schema.Struct({
 })
 
 /** Stands for a service that collects errors: prints what is posted to it. */
-const Collector = Server.layer(Route.post("/", Effect.gen(function*() {
-  const { reports } = yield* HttpServerRequest.schemaBodyJson(Posted)
-  for (const { errors: [error], route, status } of reports) {
-    yield* Console.log(`posted: ${status} ${route} ${error.name}: ${error.message}`)
-  }
-  return HttpServerResponse.empty()
-})))
+const Collector = Server.layer(Route.post(
+  "/",
+  Effect.gen(function*() {
+    const { reports } = yield* HttpServerRequest.schemaBodyJson(Posted)
+    for (const { errors: [error], route, status } of reports) {
+      yield* Console.log(`posted: ${status} ${route} ${error.name}: ${error.message}`)
+    }
+    return HttpServerResponse.empty()
+  })
+))
 
 const reporters = {
   console: Reporter.layerConsole,
 
-  webhook: Layer.unwrap(Effect.map(Layer.build(Collector), (context) =>
-    Reporter.layerHttp({ url: Context.get(context, Server.Server).url }))).pipe(
-      Layer.provide([FetchHttpClient.layer, NodeServer.layer({ port: 0 })])
-    ),
+  webhook: Layer.unwrap(
+    Effect.map(
+      Layer.build(Collector),
+      (context) => Reporter.layerHttp({ url: Context.get(context, Server.Server).url })
+    )
+  ).pipe(
+    Layer.provide([FetchHttpClient.layer, NodeServer.layer({ port: 0 })])
+  ),
 
   memory: Layer.tap(Reporter.layerMemory, (context) =>
     Effect.addFinalizer(() =>

@@ -1,7 +1,7 @@
 import { NodeServices } from "@effect/platform-node"
+import { assert, it } from "@effect/vitest"
 import { Report, Reporter } from "@sluice/core"
 import { App, RawServer } from "@sluice/core/testing"
-import { assert, it } from "@effect/vitest"
 import { Console, Effect, Stream } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { ChildProcess } from "effect/process"

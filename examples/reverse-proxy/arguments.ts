@@ -9,7 +9,9 @@ export interface Arguments {
 
 /** Reads the command line, or ends the process with one line that says what is wrong with it. */
 export const readArguments = (): Arguments => {
-  const { port, to } = attempt(() => parseArgs({ options: { to: { type: "string" }, port: { type: "string" } } }).values)
+  const { port, to } = attempt(() =>
+    parseArgs({ options: { to: { type: "string" }, port: { type: "string" } } }).values
+  )
   if (to === undefined) return misused("--to is missing")
   if (port === undefined) return misused("--port is missing")
   attempt(() => Target.base(to), `--to ${to}: `)

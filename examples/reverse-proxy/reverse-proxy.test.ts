@@ -1,11 +1,14 @@
 import { NodeServices } from "@effect/platform-node"
-import { RawClient, RawServer } from "@sluice/core/testing"
 import { assert, layer } from "@effect/vitest"
+import { RawClient, RawServer } from "@sluice/core/testing"
 import { Effect, Queue, Stream } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 
+/** Older versions of Node warn about running TypeScript. */
+const quietly = "--disable-warning=ExperimentalWarning"
+
 const run = (...args: ReadonlyArray<string>) =>
-  ChildProcess.make(process.execPath, ["main.ts", ...args], { cwd: import.meta.dirname })
+  ChildProcess.make(process.execPath, [quietly, "main.ts", ...args], { cwd: import.meta.dirname })
 
 /** Runs the proxy on a free port. */
 const start = Effect.fnUntraced(function*(to: string) {
@@ -35,11 +38,11 @@ const echo = RawServer.make(({ nextRequest, send }) =>
   }))
 )
 
-/** Connects again and again until nobody accepts any more. */
-const refused = (port: number): Effect.Effect<string | undefined> =>
+/** Connects again and again until nobody listens any more. One that is caught in between is reset. */
+const refused = (port: number): Effect.Effect<void> =>
   Effect.scoped(RawClient.connect(port)).pipe(
     Effect.matchEffect({
-      onFailure: ({ code }) => Effect.succeed(code),
+      onFailure: ({ code }) => code === "ECONNREFUSED" ? Effect.void : refused(port),
       onSuccess: () => refused(port)
     })
   )
@@ -80,7 +83,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("reverse-proxy", (it) =
       yield* connection.nextRequest
 
       process.kill(program.pid, "SIGTERM")
-      assert.strictEqual(yield* refused(port), "ECONNREFUSED")
+      yield* refused(port)
 
       yield* connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
       const response = yield* client.response()

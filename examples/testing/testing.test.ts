@@ -2,11 +2,11 @@
  * The gateway's routes, tested without a port, a socket or a wait: its upstreams are mocks, its services are the test's, its
  * reports stay in memory, and its clock is `TestClock`.
  */
+import { assert, it } from "@effect/vitest"
 import * as Gateway from "@sluice-examples/gateway/routes"
 import { Cancellation, Fields, Reporter } from "@sluice/core"
 import { App } from "@sluice/core/testing"
 import { ProxyError, type Upstream } from "@sluice/proxy"
-import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, Queue, Stream } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
@@ -105,7 +105,9 @@ it.effect("an upstream that is down is a 502, and reported", () =>
     const [{ error }] = yield* reports
     assert.instanceOf(error, ProxyError.UpstreamConnectError)
   }).pipe(
-    Effect.provide(services({ stock: () => Effect.fail(new ProxyError.UpstreamConnectError({ code: "ECONNREFUSED" })) }))
+    Effect.provide(
+      services({ stock: () => Effect.fail(new ProxyError.UpstreamConnectError({ code: "ECONNREFUSED" })) })
+    )
   ))
 
 it.effect("a handler is stopped after a second, and not before", () =>

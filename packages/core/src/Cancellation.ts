@@ -16,6 +16,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
 import { ClientAbort } from "effect/http/HttpServerError"
 import * as Option from "effect/Option"
 
@@ -132,14 +133,25 @@ export const cancel = (reason?: string): Effect.Effect<never> =>
  * @category combinators
  * @since 0.1.0
  */
-export const onCancel = <A, E, R, X, R2>(
-  self: Effect.Effect<A, E, R>,
-  f: (cancellation: Cancellation) => Effect.Effect<X, never, R2>
-): Effect.Effect<A, E, R | R2> =>
-  Effect.onExit(self, (exit) => {
-    const cancellation = Exit.isFailure(exit) ? of(exit.cause) : Option.none()
-    return Option.isSome(cancellation) ? Effect.asVoid(f(cancellation.value)) : Effect.void
-  })
+export const onCancel: {
+  <X, R2>(
+    f: (cancellation: Cancellation) => Effect.Effect<X, never, R2>
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R | R2>
+  <A, E, R, X, R2>(
+    self: Effect.Effect<A, E, R>,
+    f: (cancellation: Cancellation) => Effect.Effect<X, never, R2>
+  ): Effect.Effect<A, E, R | R2>
+} = dual(
+  2,
+  <A, E, R, X, R2>(
+    self: Effect.Effect<A, E, R>,
+    f: (cancellation: Cancellation) => Effect.Effect<X, never, R2>
+  ): Effect.Effect<A, E, R | R2> =>
+    Effect.onExit(self, (exit) => {
+      const cancellation = Exit.isFailure(exit) ? of(exit.cause) : Option.none()
+      return Option.isSome(cancellation) ? Effect.asVoid(f(cancellation.value)) : Effect.void
+    })
+)
 
 /**
  * Interrupts a fiber from outside, saying why, without waiting for it.

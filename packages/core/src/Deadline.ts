@@ -15,6 +15,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Cancellation from "./Cancellation.ts"
@@ -96,42 +97,53 @@ export interface Options<B, E, R> {
  * @category combinators
  * @since 0.1.0
  */
-export const enforce = <A, E, R, B, E2, R2>(
-  self: Effect.Effect<A, E, R>,
-  options: Options<B, E2, R2>
-): Effect.Effect<A | B, E | E2, R | R2> =>
-  Effect.withFiber<A | B, E | E2, R | R2>((parent) => {
-    const clock = parent.getRef(Clock.Clock)
-    // Sound: the fiber runs with the services of the effect that is being built here.
-    const context = parent.context as Context.Context<R>
-    const child = Effect.runForkWith(Context.add(context, Current, nearer(parent, clock, options)))(self)
-    const exit = child.pollUnsafe()
-    if (exit !== undefined) return exit
-    const scope = Context.getOption(parent.context, Scope.Scope)
-    const waiting = Effect.callback<A | B, E | E2, R | R2>((resume) => {
-      const stop = Timer.start(clock, options.after, () => {
-        unsubscribe?.()
-        removeObserver()
-        Cancellation.interrupt(child, Cancellation.deadlineExceeded(options.clock, options.after))
-        if (Option.isSome(scope)) Fiber.runIn(child, scope.value)
-        resume(options.orElse())
+export const enforce: {
+  <B, E2, R2>(
+    options: Options<B, E2, R2>
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A | B, E | E2, R | R2>
+  <A, E, R, B, E2, R2>(
+    self: Effect.Effect<A, E, R>,
+    options: Options<B, E2, R2>
+  ): Effect.Effect<A | B, E | E2, R | R2>
+} = dual(
+  2,
+  <A, E, R, B, E2, R2>(
+    self: Effect.Effect<A, E, R>,
+    options: Options<B, E2, R2>
+  ): Effect.Effect<A | B, E | E2, R | R2> =>
+    Effect.withFiber<A | B, E | E2, R | R2>((parent) => {
+      const clock = parent.getRef(Clock.Clock)
+      // Sound: the fiber runs with the services of the effect that is being built here.
+      const context = parent.context as Context.Context<R>
+      const child = Effect.runForkWith(Context.add(context, Current, nearer(parent, clock, options)))(self)
+      const exit = child.pollUnsafe()
+      if (exit !== undefined) return exit
+      const scope = Context.getOption(parent.context, Scope.Scope)
+      const waiting = Effect.callback<A | B, E | E2, R | R2>((resume) => {
+        const stop = Timer.start(clock, options.after, () => {
+          unsubscribe?.()
+          removeObserver()
+          Cancellation.interrupt(child, Cancellation.deadlineExceeded(options.clock, options.after))
+          if (Option.isSome(scope)) Fiber.runIn(child, scope.value)
+          resume(options.orElse())
+        })
+        const unsubscribe = options.until?.(stop)
+        const cancel = () => {
+          stop()
+          unsubscribe?.()
+        }
+        const removeObserver = child.addObserver((exit) => {
+          cancel()
+          resume(exit)
+        })
+        return Effect.sync(() => {
+          cancel()
+          removeObserver()
+        })
       })
-      const unsubscribe = options.until?.(stop)
-      const cancel = () => {
-        stop()
-        unsubscribe?.()
-      }
-      const removeObserver = child.addObserver((exit) => {
-        cancel()
-        resume(exit)
-      })
-      return Effect.sync(() => {
-        cancel()
-        removeObserver()
-      })
+      return Effect.onExit(waiting, (exit) => passOn(exit, child))
     })
-    return Effect.onExit(waiting, (exit) => passOn(exit, child))
-  })
+)
 
 const nearer = (
   fiber: Fiber.Fiber<unknown, unknown>,

@@ -11,6 +11,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Fields from "./Fields.ts"
@@ -41,8 +42,14 @@ export const Current: Context.Reference<Fields.Fields> = Context.Reference<Field
  * @category combinators
  * @since 0.1.0
  */
-export const add = <A, E, R>(self: Effect.Effect<A, E, R>, name: string, value: string): Effect.Effect<A, E, R> =>
-  Effect.updateService(self, Current, (fields) => Fields.set(fields, name, value))
+export const add: {
+  (name: string, value: string): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string, value: string): Effect.Effect<A, E, R>
+} = dual(
+  3,
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string, value: string): Effect.Effect<A, E, R> =>
+    Effect.updateService(self, Current, (fields) => Fields.set(fields, name, value))
+)
 
 /**
  * A client that sends the outgoing fields of the fiber that calls it.
