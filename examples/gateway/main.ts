@@ -1,5 +1,5 @@
 import { NodeServer, Reporter, Route, Server } from "@sluice/core"
-import { Console, Data, Effect, Layer, Runtime } from "effect"
+import { Console, Effect, Layer } from "effect"
 import { HttpServerResponse } from "effect/http"
 import * as Routes from "./routes.ts"
 import { tries } from "./tries.ts"
@@ -42,22 +42,11 @@ const Control = Layer.mergeAll(
   )
 )
 
-class NotStarted extends Data.TaggedError("NotStarted") {
-  /** What there is to say has been said. */
-  override readonly [Runtime.errorReported] = false
-}
-
-const sayWhy = (error: Error) =>
-  Layer.effectDiscard(
-    Effect.andThen(Console.error(`error: ${error.message.replaceAll(/\s+/g, " ")}`), new NotStarted())
-  )
-
 const Announced = Layer.effectDiscard(Effect.flatMap(Server.Server, ({ url }) => Console.log(tries(url))))
 
 Announced.pipe(
   Layer.provide(Server.layer(Layer.merge(Routes.Routes, Control), { edge: Routes.edge })),
   Layer.provide([Upstream, Prices, Reporter.layerConsole, NodeServer.layerConfig()]),
   Layer.provide(Upstreams.layer),
-  Layer.catchTag(["ListenError", "ConfigError"], sayWhy),
   Server.run
 )

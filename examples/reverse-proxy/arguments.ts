@@ -20,12 +20,10 @@ export const readArguments = (): Arguments => {
 }
 
 /** Ends the process with one line on stderr. */
-export const stop = (why: string, code: number): never => {
-  console.error(`error: ${why}`)
-  process.exit(code)
+const misused = (why: string): never => {
+  console.error(`error: ${why} (usage: node main.ts --to URL --port N, where 0 is any port)`)
+  process.exit(2)
 }
-
-const misused = (why: string): never => stop(`${why} (usage: node main.ts --to URL --port N, where 0 is any port)`, 2)
 
 const attempt = <A>(read: () => A, prefix = ""): A => {
   try {

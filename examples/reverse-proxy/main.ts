@@ -1,7 +1,7 @@
 import { NodeServer, Route, Server } from "@sluice/core"
 import { Proxy, Upstream } from "@sluice/proxy"
 import { Console, Effect, Layer } from "effect"
-import { readArguments, stop } from "./arguments.ts"
+import { readArguments } from "./arguments.ts"
 
 class Target extends Upstream.Service<Target>()("reverse-proxy/Target") {}
 
@@ -16,6 +16,5 @@ Layer.effectDiscard(Effect.flatMap(Server.Server, ({ url }) => Console.log(`list
   Layer.provide(Proxied),
   Layer.provide(Target.layer({ targets: [to] })),
   Layer.provide(NodeServer.layer({ port })),
-  Layer.catchTag("ListenError", (error) => Layer.effectDiscard(Effect.sync(() => stop(error.message, 1)))),
   Server.run
 )

@@ -10,12 +10,15 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { Handler } from "./Handler.ts"
 import { requireDuration } from "./internal/options.ts"
+import * as Problem from "./Problem.ts"
 
 /**
  * Settings of the health routes.
@@ -52,10 +55,18 @@ export const make = <R>(
       : Effect.map(runChecks(checks, Duration.millis(timeout)), answer)
   )
   return new Map<string, Handler<never, R>>([
-    [options.livePath ?? "/livez", Effect.sync(() => answer({}))],
-    [options.readyPath ?? "/readyz", ready]
+    [options.livePath ?? "/livez", onlyRead(Effect.sync(() => answer({})))],
+    [options.readyPath ?? "/readyz", onlyRead(ready)]
   ])
 }
+
+const onlyRead = <R>(handler: Handler<never, R>): Handler<never, R> =>
+  Effect.withFiber((fiber) => {
+    const { method } = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    return method === "GET" || method === "HEAD" ? handler : notAllowed
+  })
+
+const notAllowed = Effect.sync(() => Problem.toResponse({ status: 405 }, { allow: "GET, HEAD" }))
 
 type Failures = Readonly<Record<string, "failed" | "timed out" | "draining">>
 

@@ -273,6 +273,8 @@ export interface JsonError {
   readonly name: string
   readonly message: string
   readonly stack: string | undefined
+  /** What it was raised from (`Error.cause`), when that is an error too. */
+  readonly cause?: JsonError
 }
 
 /**
@@ -306,6 +308,16 @@ export const toJson = (report: Report): Json => {
   return {
     ...rest,
     severity: severity(report),
-    errors: Cause.prettyErrors(cause).map((error) => ({ name: error.name, message: error.message, stack: error.stack }))
+    errors: Cause.prettyErrors(cause).map((error) => toJsonError(error))
   }
 }
+
+/** Deep enough for any chain that somebody wrote; an end for one that bites its tail. */
+const deepest = 8
+
+const toJsonError = (error: Error, depth = 1): JsonError => ({
+  name: error.name,
+  message: error.message,
+  stack: error.stack,
+  ...(error.cause instanceof Error && depth < deepest ? { cause: toJsonError(error.cause, depth + 1) } : undefined)
+})

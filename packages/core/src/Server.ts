@@ -12,6 +12,9 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -23,7 +26,7 @@ import * as Health from "./Health.ts"
 import { listen, type Listener } from "./internal/nodeListener.ts"
 import { requireDelay, requireDuration } from "./internal/options.ts"
 import type * as Middleware from "./Middleware.ts"
-import { type ListenError, NodeServer } from "./NodeServer.ts"
+import { ListenError, NodeServer } from "./NodeServer.ts"
 
 /**
  * A server that is listening.
@@ -145,13 +148,24 @@ const stop = (
   })
 
 /**
- * Runs a layer as the program: SIGINT or SIGTERM drains it, a second one ends the process at once. A failure to start is
- * logged and becomes the exit code.
+ * Runs a layer as the program: SIGINT or SIGTERM drains it and ends the process with 0, a second one ends it at once. When it
+ * can't start, the exit code is 1: a port that is taken or a setting that is missing is said in one line on stderr, and
+ * anything else is logged with its cause.
  *
  * @category running
  * @since 0.1.0
  */
-export const run = <A, E>(layer: Layer.Layer<A, E>): void => runMain(Layer.launch(layer))
+export const run = <A, E>(layer: Layer.Layer<A, E>): void =>
+  runMain(Effect.tapCause(Layer.launch(layer), sayWhy), { disableErrorReporting: true })
+
+const sayWhy = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  if (Cause.hasInterruptsOnly(cause)) return Effect.void
+  const error = Cause.squash(cause)
+  const isMisconfigured = error instanceof ListenError || error instanceof Config.ConfigError
+  return isMisconfigured
+    ? Console.error(`error: ${error.message.replaceAll(/\s+/g, " ")}`)
+    : Effect.logError(cause)
+}
 
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   let received: NodeJS.Signals | undefined

@@ -278,7 +278,7 @@ const facts = (policy: Policy<never>, committed: boolean): Record<string, unknow
   [TypeId]: TypeId,
   [ErrorReporter.severity]: (self: Facts) => severityOf[self.blame],
   message: (self: { readonly _tag: string; readonly reason?: string; readonly code?: string }) =>
-    [self._tag, self.reason ?? self.code].filter((part) => part !== undefined).join(": ")
+    self.reason ?? self.code ?? self._tag
 })
 
 /** Seconds for `Retry-After`, rounded up so that a client never comes back too early. */

@@ -176,12 +176,18 @@ export class ExchangeState implements Exchange {
     this.decide(outcomeOf(cause, 500, this.phase) ?? { _tag: "Failed", phase: this.phase })
   }
 
+  /** How a response that was written whole ends the exchange: a failure that somebody turned into a 5xx is one all the same. */
+  private answered(): Outcome {
+    const { cause, status = 0 } = this
+    return (cause === undefined || status < 500 ? undefined : outcomeOf(cause, status, "handler")) ?? completed
+  }
+
   /** The exchange is over: the response is complete, or nothing more will be written. Later calls do nothing. */
   end(complete: boolean): void {
     if (this.outcome !== undefined) return
     this.duration = this.arrival.now() - this.startedMonotonic
     this.outcome = complete
-      ? this.decided ?? completed
+      ? this.decided ?? this.answered()
       : this.decided === undefined || this.decided._tag === "Completed"
       ? { _tag: "ClientAborted", phase: this.phase }
       : this.decided

@@ -140,9 +140,10 @@ export class ServerEvents {
     exchange.carrier = socket
     this.active.add(exchange)
     this.upgraded.add(socket)
-    watchStatusLine(socket, exchange)
+    const countTunnel = watchStatusLine(socket, exchange)
     socket.once("close", () => {
       this.upgraded.delete(socket)
+      countTunnel()
       exchange.end(socket.writableFinished)
     })
     return true
@@ -170,14 +171,27 @@ const afterCurrent = new WeakSet<Socket>()
 const currentResponse = (socket: Socket): SluiceResponse | undefined =>
   (socket as unknown as { readonly _httpMessage?: SluiceResponse | null })._httpMessage ?? undefined
 
-/** Reads the status off the first bytes that are written, whoever writes them. */
-const watchStatusLine = (socket: Duplex, exchange: ExchangeState): void => {
+/**
+ * Reads the status off the first bytes that are written, whoever writes them. Returns what counts the bytes of a tunnel once
+ * it is closed: those after the 101.
+ */
+const watchStatusLine = (stream: Duplex, exchange: ExchangeState): () => void => {
+  // Sound: a server's connections are sockets.
+  const socket = stream as Socket
+  const readBefore = socket.bytesRead
+  let writtenBefore = 0
   const write = socket.write
   socket.write = ((chunk: string | Uint8Array, ...rest: [never, never]) => {
     socket.write = write
     const line = typeof chunk === "string" ? chunk.slice(0, 12) : Buffer.from(chunk.subarray(0, 12)).toString("latin1")
     const status = /^HTTP\/1\.[01] (\d{3})$/.exec(line)?.[1]
     if (status !== undefined && !exchange.committed) exchange.headWritten(Number(status), () => [])
+    writtenBefore = socket.bytesWritten + chunk.length
     return write.call(socket, chunk, ...rest)
-  }) as Duplex["write"]
+  }) as Socket["write"]
+  return () => {
+    if (exchange.status !== 101) return
+    exchange.bytesIn = socket.bytesRead - readBefore
+    exchange.bytesOut = socket.bytesWritten - writtenBefore
+  }
 }

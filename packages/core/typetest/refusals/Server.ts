@@ -15,8 +15,10 @@ class OutOfStock extends Data.TaggedError("OutOfStock")<{ readonly sku: string }
 const user = Middleware.provide(User, Effect.succeed("ann"))
 const soldOut = Middleware.handle(OutOfStock, () => Effect.succeed(HttpServerResponse.empty()))
 const stamp = Middleware.head("stamp", Effect.map(User, (name) => (head) => head.set("x-user", name)))
-const failing = Middleware.around<OutOfStock>("failing", (handler) =>
-  Effect.andThen(Effect.fail(new OutOfStock({ sku: "a" })), handler))
+const failing = Middleware.around<OutOfStock>(
+  "failing",
+  (handler) => Effect.andThen(Effect.fail(new OutOfStock({ sku: "a" })), handler)
+)
 
 declare const me: Effect.Effect<HttpServerResponse.HttpServerResponse, never, User>
 declare const buy: Effect.Effect<HttpServerResponse.HttpServerResponse, OutOfStock>
