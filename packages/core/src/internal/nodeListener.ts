@@ -12,6 +12,7 @@ import { ListenError, type Resolved } from "../NodeServer.ts"
 import { ActiveExchanges } from "./activeExchanges.ts"
 import { messageClasses, type MessageOptions, type SluiceRequest } from "./nodeMessages.ts"
 import { ServerEvents } from "./serverEvents.ts"
+import { silentConnections } from "./silentConnections.ts"
 import { monotonicMillis } from "./time.ts"
 
 /** A Node server that answers requests with an app, and what draining it takes. */
@@ -46,6 +47,7 @@ export const listen = (
     const requests = Scope.makeUnsafe()
     const events = new ServerEvents(settings.limits, active, timing, observers.map((observe) => ({ observe, context })))
     const server = makeServer(settings, timing)
+    const silent = silentConnections(server, settings.tls !== undefined)
     events.connect(server, yield* NodeHttpServer.makeHandler(program, { scope: requests }))
     yield* connectUpgrades(server, events, program, requests)
     const address = yield* bind(server, settings)
@@ -59,6 +61,7 @@ export const listen = (
       stopAccepting: () => {
         server.close()
         server.closeIdleConnections()
+        silent.close()
       },
       finish: Scope.close(requests, Exit.void),
       destroy: () => {

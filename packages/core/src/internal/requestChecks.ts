@@ -55,7 +55,9 @@ const checkFields = (request: IncomingMessage): Rejection | undefined => {
 
 const checkCodings = (request: IncomingMessage, codings: string): Rejection | undefined => {
   if (request.httpVersionMinor === 0) return { status: 400, reason: "Transfer-Encoding in HTTP/1.0" }
-  return codings.trim().toLowerCase() === "chunked"
-    ? undefined
+  const coding = codings.trim().toLowerCase()
+  if (coding === "chunked") return undefined
+  return coding === ""
+    ? { status: 400, reason: "empty Transfer-Encoding" }
     : { status: 501, reason: "transfer coding not supported" }
 }

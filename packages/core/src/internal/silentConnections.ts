@@ -1,0 +1,19 @@
+import type { Server } from "node:http"
+import type { Socket } from "node:net"
+
+/**
+ * Connections on which nothing has been asked yet. Node up to 24 does not count them as idle, so a draining server would
+ * leave them open.
+ */
+export const silentConnections = (server: Server, secure: boolean): { readonly close: () => void } => {
+  const sockets = new Set<Socket>()
+  server.on(secure ? "secureConnection" : "connection", (socket: Socket) => {
+    sockets.add(socket)
+    socket.once("close", () => sockets.delete(socket))
+  })
+  return {
+    close: () => {
+      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy()
+    }
+  }
+}
