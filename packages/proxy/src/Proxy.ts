@@ -16,21 +16,32 @@
  *
  * @since 0.1.0
  */
-import type * as Fields from "@sluice/core/Fields"
+import * as Fields from "@sluice/core/Fields"
 import type { Handler } from "@sluice/core/Handler"
-import * as TrustedPeers from "@sluice/core/TrustedPeers"
+import type * as TrustedPeers from "@sluice/core/TrustedPeers"
+import * as Upgrade from "@sluice/core/Upgrade"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Incoming from "./Incoming.ts"
-import { type Draft, prepare } from "./internal/prepare.ts"
+import {
+  type Draft,
+  forwarding,
+  inspect,
+  type Plan,
+  responseHead,
+  toRequest,
+  wantedProtocol
+} from "./internal/prepare.ts"
 import { relay } from "./internal/relay.ts"
-import { headTimeout } from "./internal/totalClock.ts"
-import type * as ProxyError from "./ProxyError.ts"
+import { headTimeout, start as startClock, type TotalClock } from "./internal/totalClock.ts"
+import * as ProxyError from "./ProxyError.ts"
 import type * as Target from "./Target.ts"
+import type { BodyConsumer, UpstreamResponse } from "./Transport.ts"
 import { tunnel } from "./Tunnel.ts"
 import type { Upstream } from "./Upstream.ts"
 
@@ -107,15 +118,27 @@ export interface Options<E, R, E2, R2> extends Target.Options, TrustedPeers.Outg
   readonly direct?: (incoming: Incoming.Incoming) => Effect.Effect<Forward | Respond, E, R>
   /** Looks at the response's head before anything is written. @default relays everything */
   readonly mapResponse?: (response: ResponseHead) => Effect.Effect<Relay | Respond, E2, R2>
-  /** Who may say what the client is. @default nobody */
+  /**
+   * Who may say what the client is.
+   * @default the `TrustedPeers` reference of the request: nobody, unless a layer or a middleware sets it
+   */
   readonly trust?: TrustedPeers.TrustedPeers
   /**
    * The name in `Via`, both ways, by which loops are detected (508); `false` sends none and detects none.
    * @default "sluice"
    */
   readonly via?: string | false
-  /** For the whole exchange: 504 before the head is out, an abort afterwards. @default no limit */
+  /**
+   * From sending the request to the last byte of the response: then 504 before the head is out, an abort afterwards. A
+   * tunnel is not bounded by it.
+   * @default no limit
+   */
   readonly total?: Duration.Input
+  /**
+   * What a request body may have, in bytes: 413 beyond it. With a `Content-Length` the upstream is not contacted; without,
+   * its request is aborted. @default no limit
+   */
+  readonly maxRequestBody?: number
 }
 
 /**
@@ -179,43 +202,94 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
   upstream: Context.Key<I, Upstream>,
   options: Options<E, R, E2, R2> = {}
 ): Handler<ProxyError.Uncommitted | E | E2, I | HttpServerRequest | Scope.Scope | R | R2> => {
-  const direct = options.direct ?? forwardAll
-  const mapResponse = options.mapResponse ?? relayAll
-  const plan = {
-    forwarding: TrustedPeers.outgoing(options.trust ?? TrustedPeers.none, options),
+  type Answer = Handler<ProxyError.Uncommitted | E | E2, I | HttpServerRequest | Scope.Scope | R | R2>
+  const { direct, mapResponse } = options
+  const plan: Plan = {
+    forwarding: forwarding(options.trust, options),
     via: options.via === undefined ? "sluice" : options.via === false ? undefined : options.via,
-    target: options.stripPrefix === undefined ? undefined : { stripPrefix: options.stripPrefix }
+    target: options.stripPrefix === undefined ? undefined : { stripPrefix: options.stripPrefix },
+    maxRequestBody: requireSize("maxRequestBody", options.maxRequestBody ?? Infinity)
   }
   const total = options.total === undefined ? undefined : requireTotal(options.total)
-  const exchange = (draft: Draft, patch: Forward, incoming: Incoming.Incoming) =>
-    Effect.gen(function*() {
-      const { send } = yield* upstream
-      const request = yield* draft.toRequest(patch)
-      const response = yield* headTimeout(send(request), total)
-      if (response.tunnel !== undefined) return yield* tunnel(response, request.upgrade ?? "")
-      const head = draft.responseHead(response)
-      const verdict = yield* mapResponse(head)
-      return verdict._tag === "Respond"
-        ? verdict.response
-        : yield* relay(response, head, verdict, incoming.method, total)
+
+  const answer = (draft: Draft, response: UpstreamResponse, clock: TotalClock | undefined): Answer => {
+    const head = responseHead(response, plan)
+    const { method } = draft.incoming
+    if (mapResponse === undefined) return relay(response.body, head, unchangedResponse, method, clock)
+    const discard = Effect.sync(() => response.body.consume(ignored).cancel())
+    return Effect.flatMap(
+      Effect.onError(mapResponse(head), () => discard),
+      (verdict): Answer =>
+        verdict._tag === "Respond"
+          ? Effect.as(discard, verdict.response)
+          : relay(response.body, head, verdict, method, clock)
+    )
+  }
+
+  const exchange = (draft: Draft, changes: Forward, client: Switching | undefined): Answer => {
+    const request = toRequest(draft, changes, client?.protocol)
+    if (Result.isFailure(request)) return Effect.fail(request.failure)
+    const clock = total === undefined ? undefined : startClock(total, draft.fiber)
+    const sent = Effect.flatMap(upstream, ({ send }) => headTimeout(send(request.success), clock))
+    return Effect.flatMap(sent, (response): Answer => {
+      if (response.tunnel === undefined) return answer(draft, response, clock)
+      return client === undefined
+        ? Effect.fail(new ProxyError.UpstreamResponseInvalid({ reason: "UnsolicitedSwitch" }))
+        : tunnel(client.connection, response.tunnel, {
+          ...responseHead(response, plan),
+          protocol: Fields.get(response.fields, "upgrade") ?? client.protocol
+        })
     })
-  return Effect.flatMap(
-    Incoming.current,
-    (incoming) =>
-      Effect.flatMap(
-        prepare(incoming, plan),
-        (draft) =>
-          Effect.flatMap(direct(incoming), (verdict) =>
-            verdict._tag === "Respond" ? Effect.succeed(verdict.response) : exchange(draft, verdict, incoming))
+  }
+
+  /** A request that asks to switch, over a connection that can't, is an ordinary one (RFC 9110, 7.8). */
+  const send = (draft: Draft, changes: Forward): Answer => {
+    const protocol = wantedProtocol(draft.incoming)
+    if (protocol === undefined) return exchange(draft, changes, undefined)
+    return Effect.flatMap(
+      Upgrade.connection,
+      (connection) => exchange(draft, changes, connection === undefined ? undefined : { protocol, connection })
+    )
+  }
+
+  return Effect.withFiber((fiber) =>
+    Effect.flatMap(Incoming.current, (incoming): Answer => {
+      const target = inspect(incoming, plan)
+      if (Result.isFailure(target)) return Effect.fail(target.failure)
+      const draft: Draft = { plan, incoming, target: target.success, fiber }
+      if (direct === undefined) return send(draft, unchanged)
+      return Effect.flatMap(
+        direct(incoming),
+        (verdict): Answer => verdict._tag === "Respond" ? Effect.succeed(verdict.response) : send(draft, verdict)
       )
+    })
   )
 }
 
-const forwardAll = (): Effect.Effect<Forward> => Effect.succeed(unchanged)
+/** A connection that may switch, and what its client wants it to switch to. */
+interface Switching {
+  readonly protocol: string
+  readonly connection: Upgrade.Upgrade
+}
+
 const unchanged: Forward = { _tag: "Forward" }
 
-const relayAll = (): Effect.Effect<Relay> => Effect.succeed(unchangedResponse)
 const unchangedResponse: Relay = { _tag: "Relay" }
+
+/** Takes nothing of a body that is given up. */
+const ignored: BodyConsumer = {
+  onData: (_, release) => {
+    release()
+    return false
+  },
+  onEnd: () => {},
+  onError: () => {}
+}
+
+const requireSize = (name: string, bytes: number): number => {
+  if (bytes === Infinity || (Number.isSafeInteger(bytes) && bytes >= 0)) return bytes
+  throw new RangeError(`${name} must be a whole number of bytes, got ${bytes}`)
+}
 
 const requireTotal = (duration: Duration.Input): number => {
   const millis = Duration.toMillis(duration)

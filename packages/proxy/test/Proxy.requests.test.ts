@@ -26,17 +26,20 @@ describe("Proxy, request bodies", () => {
       assert.strictEqual(seen.text, piece.repeat(16))
     }))
 
-  both("B75 the first bytes of a body reach the upstream before the client has sent the rest", (path) =>
-    Effect.gen(function*() {
-      const { client, origin } = yield* proxied(path)
-      yield* client.send(raw("POST /", ["Content-Length: 10"], "first"))
-      const upstream = yield* origin
-      assert.include(yield* upstream.read("first"), "Content-Length: 10")
-      yield* client.send("-rest")
-      yield* upstream.read("-rest")
-      yield* upstream.send(ok)
-      assert.strictEqual((yield* client.response()).status, 200)
-    }))
+  both(
+    "B75 the first bytes of a body reach the upstream before the client has sent the rest",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, origin } = yield* proxied(path)
+        yield* client.send(raw("POST /", ["Content-Length: 10"], "first"))
+        const upstream = yield* origin
+        assert.include(yield* upstream.read("first"), "Content-Length: 10")
+        yield* client.send("-rest")
+        yield* upstream.read("-rest")
+        yield* upstream.send(ok)
+        assert.strictEqual((yield* client.response()).status, 200)
+      })
+  )
 
   for (const method of ["GET", "HEAD", "DELETE", "OPTIONS"]) {
     both(`B76 ${method} without a body gets no framing field`, (path) =>
@@ -82,30 +85,36 @@ describe("Proxy, request bodies", () => {
       for (const name of ["content-length", "transfer-encoding", "content-type"]) assert.isUndefined(seen.get(name))
     }))
 
-  both("B89 a Content-Length over the limit is refused before the upstream is contacted", (path) =>
-    Effect.gen(function*() {
-      const { app, client, upstream } = yield* proxied(path, { proxy: { maxRequestBody: 10 } })
-      const response = yield* client.request(raw("POST /", ["Content-Length: 11"]))
-      assert.strictEqual(response.status, 413)
-      assert.strictEqual(response.get("connection"), "close")
-      assert.strictEqual(yield* upstream.accepted, 0)
-      yield* client.end
-      assert.strictEqual((yield* app.exchange(0)).status, 413)
-    }))
+  both(
+    "B89 a Content-Length over the limit is refused before the upstream is contacted",
+    (path) =>
+      Effect.gen(function*() {
+        const { app, client, upstream } = yield* proxied(path, { proxy: { maxRequestBody: 10 } })
+        const response = yield* client.request(raw("POST /", ["Content-Length: 11"]))
+        assert.strictEqual(response.status, 413)
+        assert.strictEqual(response.get("connection"), "close")
+        assert.strictEqual(yield* upstream.accepted, 0)
+        yield* client.end
+        assert.strictEqual((yield* app.exchange(0)).status, 413)
+      })
+  )
 
-  both("B90 a chunked body that grows over the limit is refused, and the upstream's request never completed", (path) =>
-    Effect.gen(function*() {
-      const { client, origin } = yield* proxied(path, { proxy: { maxRequestBody: 10 } })
-      yield* client.send(raw("POST /", ["Transfer-Encoding: chunked"], "5\r\nabcde\r\n"))
-      const upstream = yield* origin
-      yield* upstream.read("abcde")
-      yield* client.send("6\r\nfghijk\r\n")
-      const response = yield* client.response()
-      assert.strictEqual(response.status, 413)
-      assert.strictEqual(response.get("connection"), "close")
-      const { unread } = yield* upstream.ended
-      assert.notInclude(unread, "0\r\n\r\n")
-    }))
+  both(
+    "B90 a chunked body that grows over the limit is refused, and the upstream's request never completed",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, origin } = yield* proxied(path, { proxy: { maxRequestBody: 10 } })
+        yield* client.send(raw("POST /", ["Transfer-Encoding: chunked"], "5\r\nabcde\r\n"))
+        const upstream = yield* origin
+        yield* upstream.read("abcde")
+        yield* client.send("6\r\nfghijk\r\n")
+        const response = yield* client.response()
+        assert.strictEqual(response.status, 413)
+        assert.strictEqual(response.get("connection"), "close")
+        const { unread } = yield* upstream.ended
+        assert.notInclude(unread, "0\r\n\r\n")
+      })
+  )
 
   both("B91 Content-Encoding is left alone", (path) =>
     Effect.gen(function*() {
@@ -120,7 +129,9 @@ describe("Proxy, request bodies", () => {
  * What no server may pass on (RFC 9112, 11.2): each with the status it gets. A coding that is not understood is 501
  * (RFC 9112, 6.1), where Node's parser does not refuse it first.
  */
-const smuggling: ReadonlyArray<readonly [name: string, status: 400 | 501, fields: ReadonlyArray<string>, body: string]> = [
+const smuggling: ReadonlyArray<
+  readonly [name: string, status: 400 | 501, fields: ReadonlyArray<string>, body: string]
+> = [
   ["B92 Content-Length and Transfer-Encoding", 400, ["Content-Length: 4", "Transfer-Encoding: chunked"], "0\r\n\r\n"],
   ["B93 Transfer-Encoding and Content-Length", 400, ["Transfer-Encoding: chunked", "Content-Length: 4"], "0\r\n\r\n"],
   ["B94 two different Content-Lengths", 400, ["Content-Length: 3", "Content-Length: 4"], "abcd"],

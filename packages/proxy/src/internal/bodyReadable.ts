@@ -4,6 +4,8 @@ import type { BodyConsumer, BodyControl, ResponseBody } from "../Transport.ts"
 
 /** A response body as a Node stream. Chunks are copied: whoever reads it may keep them. */
 export class BodyReadable extends Readable implements BodyConsumer {
+  /** Whether any of it has come. */
+  started = false
   private readonly body: ResponseBody
   private readonly onCutOff: (error: ProxyError.Committed) => void
   private control: BodyControl | undefined
@@ -13,6 +15,14 @@ export class BodyReadable extends Readable implements BodyConsumer {
     super()
     this.body = body
     this.onCutOff = onCutOff
+  }
+
+  /** The body, if all of it has come by now. */
+  whole(): Buffer | undefined {
+    this.read(0)
+    if (!this.ended || this.destroyed) return undefined
+    const bytes: unknown = this.read()
+    return Buffer.isBuffer(bytes) ? bytes : undefined
   }
 
   override _read(): void {
@@ -26,6 +36,7 @@ export class BodyReadable extends Readable implements BodyConsumer {
   }
 
   onData(chunk: Uint8Array, release: () => void): boolean {
+    this.started = true
     const more = this.push(Buffer.from(chunk))
     release()
     return more

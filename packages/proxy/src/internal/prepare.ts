@@ -1,8 +1,9 @@
 import * as Fields from "@sluice/core/Fields"
 import * as OutgoingFields from "@sluice/core/OutgoingFields"
-import type * as TrustedPeers from "@sluice/core/TrustedPeers"
-import * as Effect from "effect/Effect"
+import * as TrustedPeers from "@sluice/core/TrustedPeers"
+import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
+import * as Body from "../Body.ts"
 import * as HopByHop from "../HopByHop.ts"
 import type { Incoming } from "../Incoming.ts"
 import type { FieldPatch, Forward, ResponseHead } from "../Proxy.ts"
@@ -15,71 +16,106 @@ import { bodyOf } from "./requestBody.ts"
 
 /** What a proxy does to every request, decided once. */
 export interface Plan {
-  readonly forwarding: ReturnType<typeof TrustedPeers.outgoing>
+  readonly forwarding: (fiber: Fiber.Fiber<unknown, unknown>) => Forwarding
   readonly via: string | undefined
   readonly target: Target.Options | undefined
+  /** In bytes. */
+  readonly maxRequestBody: number
 }
 
-/** A request that passed the proxy's checks, before its director has spoken. */
+type Forwarding = ReturnType<typeof TrustedPeers.outgoing>
+
+/** A request that passed the proxy's checks. */
 export interface Draft {
-  readonly toRequest: (
-    changes: Forward
-  ) => Effect.Effect<Request, ProxyError.RequestRejected | ProxyError.MethodNotProxied | ProxyError.RequestBodyError>
-  readonly responseHead: (response: UpstreamResponse) => ResponseHead
+  readonly plan: Plan
+  readonly incoming: Incoming
+  readonly target: Target.Target
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+}
+
+/** Whoever is trusted is looked up for each request, but what follows from that is worked out once. */
+export const forwarding = (
+  trust: TrustedPeers.TrustedPeers | undefined,
+  options: TrustedPeers.OutgoingOptions
+): Plan["forwarding"] => {
+  if (trust !== undefined) {
+    const fixed = TrustedPeers.outgoing(trust, options)
+    return () => fixed
+  }
+  let known: { readonly trust: TrustedPeers.TrustedPeers; readonly forwarding: Forwarding } | undefined
+  return (fiber) => {
+    const trust = fiber.getRef(TrustedPeers.TrustedPeers)
+    if (known?.trust !== trust) known = { trust, forwarding: TrustedPeers.outgoing(trust, options) }
+    return known.forwarding
+  }
 }
 
 type Refusal = ProxyError.RequestRejected | ProxyError.MethodNotProxied | ProxyError.LoopDetected
 
-export const prepare = (incoming: Incoming, plan: Plan): Effect.Effect<Draft, Refusal> =>
-  Effect.suspend((): Effect.Effect<Draft, Refusal> => {
-    const target = Target.parse(incoming.method, incoming.target)
-    if (Result.isFailure(target)) return Effect.fail(target.failure)
-    const loop = plan.via === undefined ? undefined : Via.check(incoming.fields, plan.via)
-    if (loop !== undefined) return Effect.fail(loop)
-    return Effect.succeed<Draft>({
-      toRequest: (changes) => toRequest(incoming, plan, target.success, changes),
-      responseHead: (response) => responseHead(response, plan)
-    })
+/** The request's target, unless the request can't be proxied. */
+export const inspect = (incoming: Incoming, plan: Plan): Result.Result<Target.Target, Refusal> => {
+  const target = Target.parse(incoming.method, incoming.target)
+  if (Result.isFailure(target) || plan.via === undefined) return target
+  const loop = Via.check(incoming.fields, plan.via)
+  return loop === undefined ? target : Result.fail(loop)
+}
+
+/** The protocol that the client wants to switch to; h2c is never relayed (RFC 9113, 3.1). */
+export const wantedProtocol = ({ fields }: Incoming): string | undefined => {
+  const protocol = HopByHop.upgrade(fields)
+  return protocol?.toLowerCase() === "h2c" ? undefined : protocol
+}
+
+export const toRequest = (
+  draft: Draft,
+  changes: Forward,
+  upgrade: string | undefined
+): Result.Result<Request, ProxyError.RequestBodyError> => {
+  const { incoming, plan, target } = draft
+  const bodiless = losesBody(incoming, changes)
+  const body = bodiless ? Result.succeed(Body.empty) : bodyOf(incoming, plan.maxRequestBody)
+  if (Result.isFailure(body)) return Result.fail(body.failure)
+  const host = target.authority ?? incoming.host ?? ""
+  const forced = changes.host ?? hostIn(changes)
+  const fields = patch(fieldsOf(draft, host, bodiless), changes)
+  return Result.succeed({
+    method: changes.method ?? incoming.method,
+    target: retarget(target, changes),
+    targetOptions: changes.path === undefined ? plan.target : undefined,
+    fields: forced === undefined ? fields : Fields.remove(fields, "host"),
+    host: { value: forced ?? host, forced: forced !== undefined },
+    body: body.success,
+    upgrade,
+    onInformational: undefined
   })
+}
+
+/** A method that has become GET or HEAD takes the content away: it would mean nothing, or something else. */
+const losesBody = ({ method }: Incoming, changes: Forward): boolean =>
+  changes.method !== method && (changes.method === "GET" || changes.method === "HEAD")
+
+const hostIn = ({ set }: FieldPatch): string | undefined =>
+  set === undefined ? undefined : Fields.get(Object.entries(set).flat(), "host")
 
 /** Never relayed: `Host` is chosen by the upstream, framing by the transport, and `Expect` is answered by the server. */
-const rewritten: ReadonlySet<string> = new Set(["host", "content-length", "expect"])
+const isRewritten = (name: string): boolean => name === "host" || name === "content-length" || name === "expect"
 
-const toRequest = (
-  incoming: Incoming,
-  plan: Plan,
-  target: Target.Target,
-  changes: Forward
-): ReturnType<Draft["toRequest"]> =>
-  Effect.withFiber((fiber) => {
-    const body = bodyOf(incoming)
-    if (Result.isFailure(body)) return Effect.fail(body.failure)
-    const upgrade = HopByHop.upgrade(incoming.fields)
-    const host = target.authority ?? incoming.host ?? ""
-    const forwarded = plan.forwarding({ peer: incoming.peerAddress, tls: incoming.secure, host }, incoming.fields)
-    const client = Fields.filter(
-      HopByHop.request(incoming.fields),
-      (name) => !rewritten.has(name) && !forwarded.drop(name)
-    )
-    const merged = Fields.merge({
-      client,
-      proxy: [...forwarded.set, ...fiber.getRef(OutgoingFields.Current)],
-      config: []
-    })
-    const fields = plan.via === undefined
-      ? merged
-      : Via.append(merged, plan.via, incoming.httpVersion === "1.0" ? "1.0" : "1.1")
-    return Effect.succeed({
-      method: changes.method ?? incoming.method,
-      target: retarget(target, changes),
-      targetOptions: changes.path === undefined ? plan.target : undefined,
-      fields: patch(fields, changes),
-      host: { value: changes.host ?? host, forced: changes.host !== undefined },
-      body: body.success,
-      upgrade: upgrade === undefined || upgrade.toLowerCase() === "h2c" ? undefined : upgrade,
-      onInformational: undefined
-    })
-  })
+const fieldsOf = ({ fiber, incoming, plan }: Draft, host: string, bodiless: boolean): Fields.Fields => {
+  const connection = { peer: incoming.peerAddress, tls: incoming.secure, host }
+  const { drop, set } = plan.forwarding(fiber)(connection, incoming.fields)
+  const own = fiber.getRef(OutgoingFields.Current)
+  const client = HopByHop.request(incoming.fields)
+  const out: Array<string> = []
+  for (let i = 0; i < client.length; i += 2) {
+    const name = client[i].toLowerCase()
+    if (isRewritten(name) || drop(name) || Fields.has(own, name)) continue
+    if (bodiless && name.startsWith("content-")) continue
+    out.push(client[i], client[i + 1])
+  }
+  out.push(...set, ...own)
+  if (plan.via !== undefined) out.push("Via", `${incoming.httpVersion} ${plan.via}`)
+  return out
+}
 
 const retarget = (target: Target.Target, { path, query }: Forward): Target.Target => {
   if (path === undefined && query === undefined) return target
@@ -94,16 +130,11 @@ export const patch = (fields: Fields.Fields, { remove, set }: FieldPatch): Field
   return [...Fields.filter(fields, (name) => !gone.has(name)), ...Object.entries(set ?? {}).flat()]
 }
 
-const responseHead = (response: UpstreamResponse, plan: Plan): ResponseHead => {
-  const { status } = response
-  const endToEnd = HopByHop.response(response.fields)
-  const fields = hasNoLength(status) ? Fields.remove(endToEnd, "content-length") : endToEnd
+export const responseHead = (response: UpstreamResponse, { via }: Plan): ResponseHead => {
+  const fields = HopByHop.response(response.fields)
   return {
-    status,
+    status: response.status,
     reason: response.reason,
-    fields: plan.via === undefined ? fields : Via.append(fields, plan.via, response.httpVersion)
+    fields: via === undefined ? fields : Via.append(fields, via, response.httpVersion)
   }
 }
-
-/** RFC 9110, 8.6: a server must not send `Content-Length` with these. */
-const hasNoLength = (status: number): boolean => status === 204 || status === 205

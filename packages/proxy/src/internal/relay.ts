@@ -1,77 +1,110 @@
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as NodeStream from "@effect/platform-node/NodeStream"
 import * as DirectResponse from "@sluice/core/DirectResponse"
 import * as Exchange from "@sluice/core/Exchange"
 import * as Fields from "@sluice/core/Fields"
+import type { HeadEdit } from "@sluice/core/ResponseHead"
+import type * as Timer from "@sluice/core/Timer"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type * as Headers from "effect/http/Headers"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type { ServerResponse } from "node:http"
+import { IncomingMessage, type ServerResponse } from "node:http"
 import type { Relay, ResponseHead } from "../Proxy.ts"
 import type * as ProxyError from "../ProxyError.ts"
-import type { BodyConsumer, BodyControl, ResponseBody, UpstreamResponse } from "../Transport.ts"
+import type { BodyConsumer, BodyControl, ResponseBody } from "../Transport.ts"
 import { BodyReadable } from "./bodyReadable.ts"
 import { patch } from "./prepare.ts"
-import { bodyTimeout, totalTimeoutCause } from "./totalClock.ts"
+import { bodyTimeout, type TotalClock } from "./totalClock.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
+/** A response as it goes to the client. */
+interface Outgoing {
+  readonly status: number
+  /** `undefined` for the usual one. */
+  readonly reason: string | undefined
+  readonly fields: Fields.Fields
+  readonly body: ResponseBody
+  /** Whether the client waits for no body: a response to HEAD says a length all the same. */
+  readonly bodiless: boolean
+  readonly total: TotalClock | undefined
+}
+
 /** Sends an upstream's response to the client: straight to its connection when nothing needs the value. */
 export const relay = (
-  response: UpstreamResponse,
+  body: ResponseBody,
   head: ResponseHead,
   changes: Relay,
   method: string,
-  total: number | undefined
-): Effect.Effect<Response, never, HttpServerRequest> => {
+  total: TotalClock | undefined
+): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> => {
   const status = changes.status ?? head.status
   const fields = patch(head.fields, changes)
-  return Effect.flatMap(DirectResponse.take, (direct) =>
-    direct === undefined
-      ? asValue(response, status, head.reason, fields, total)
-      : Effect.callback<Response>((resume) => {
-        const reason = status === head.status ? head.reason : ""
-        const writer = new Writer(direct, response.body, method, () =>
-          resume(Effect.succeed(DirectResponse.receipt(status))))
-        writer.start(status, reason, fields, total)
-        return Effect.sync(() =>
-          writer.cancel()
-        )
-      }))
+  const outgoing: Outgoing = {
+    status,
+    reason: status === head.status ? head.reason : undefined,
+    fields: hasNoLength(status) ? Fields.remove(fields, "content-length") : fields,
+    body,
+    bodiless: method === "HEAD" || hasNoLength(status) || status === 304,
+    total
+  }
+  return Effect.flatMap(
+    DirectResponse.take,
+    (direct) => direct === undefined ? asValue(outgoing) : write(direct, outgoing)
+  )
 }
+
+/** RFC 9110, 8.6 and 15.3.6: there is no content, and nothing may promise any. */
+const hasNoLength = (status: number): boolean => status === 204 || status === 205
+
+const write = (direct: DirectResponse.DirectResponse, outgoing: Outgoing): Effect.Effect<Response> =>
+  Effect.callback((resume) => {
+    const writer = new Writer(direct, outgoing, () => resume(Effect.succeed(DirectResponse.receipt(outgoing.status))))
+    writer.start()
+    return Effect.sync(() => writer.cancel())
+  })
 
 /** Moves a body to a Node response in the transport's own callbacks. */
 class Writer implements BodyConsumer {
   private readonly direct: DirectResponse.DirectResponse
   private readonly node: ServerResponse
-  private readonly body: ResponseBody
+  private readonly outgoing: Outgoing
   private readonly done: () => void
   private remaining: number
+  private headFlushed = false
   private control: BodyControl | undefined
-  private cancelTimer: () => void = () => {}
-  private readonly onDrain = (): void => this.control?.resume()
+  private cancelTimer: Timer.Cancel | undefined
 
-  constructor(direct: DirectResponse.DirectResponse, body: ResponseBody, method: string, done: () => void) {
+  constructor(direct: DirectResponse.DirectResponse, outgoing: Outgoing, done: () => void) {
     this.direct = direct
     this.node = direct.node
-    this.body = body
+    this.outgoing = outgoing
     this.done = done
-    this.remaining = method === "HEAD" ? 0 : body.length ?? Number.POSITIVE_INFINITY
+    this.remaining = outgoing.bodiless ? 0 : outgoing.body.length ?? Number.POSITIVE_INFINITY
   }
 
-  start(status: number, reason: string, fields: Fields.Fields, total: number | undefined): void {
+  start(): void {
+    const { body, fields, reason, status, total } = this.outgoing
     // Sound: Node takes a flat array of names and values; it does not write to it.
     this.node.writeHead(status, reason, fields as Array<string>)
-    if (this.body.length === undefined) this.node.flushHeaders()
-    this.cancelTimer = bodyTimeout(total, () => {
-      this.control?.cancel()
-      this.direct.cutOff(totalTimeoutCause())
-      this.done()
-    })
-    const control = this.body.consume(this)
-    this.control = control
+    if (total !== undefined) this.cancelTimer = bodyTimeout(total, this.onTotal)
+    this.control = body.consume(this)
+    // What came along with the head shares a write with it; the rest may be long in coming.
+    if (!this.headFlushed) this.node.flushHeaders()
   }
 
+  private readonly onTotal = (cause: Cause.Cause<unknown>): void => {
+    this.control?.cancel()
+    this.direct.cutOff(cause)
+    this.done()
+  }
+
+  private readonly onDrain = (): void => this.control?.resume()
+
   onData(chunk: Uint8Array, release: () => void): boolean {
+    this.headFlushed = true
     this.remaining -= chunk.length
     if (this.remaining === 0) {
       this.node.end(chunk, release)
@@ -83,19 +116,21 @@ class Writer implements BodyConsumer {
   }
 
   onEnd(): void {
-    this.cancelTimer()
+    this.headFlushed = true
+    this.cancelTimer?.()
     if (!this.node.writableEnded) this.node.end()
     this.done()
   }
 
   onError(error: ProxyError.Committed): void {
-    this.cancelTimer()
+    this.headFlushed = true
+    this.cancelTimer?.()
     this.direct.cutOff(Cause.fail(error))
     this.done()
   }
 
   cancel(): void {
-    this.cancelTimer()
+    this.cancelTimer?.()
     this.node.off("drain", this.onDrain)
     this.control?.cancel()
     if (!this.node.writableEnded) this.node.destroy()
@@ -103,44 +138,76 @@ class Writer implements BodyConsumer {
 }
 
 /** An ordinary response, whose body streams: for stacks that read or replace it. */
-const asValue = (
-  response: UpstreamResponse,
-  status: number,
-  reason: string,
-  fields: Fields.Fields,
-  total: number | undefined
-): Effect.Effect<Response, never, HttpServerRequest> =>
+const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
   Effect.gen(function*() {
+    const headers = Fields.toHeaders(outgoing.fields)
+    const { reason, status } = outgoing
+    const options = { status, headers, ...(reason === undefined ? undefined : { statusText: reason }) }
+    yield* Exchange.editHead(restore(outgoing.fields, headers))
+    if (outgoing.bodiless || outgoing.body.length === 0) return HttpServerResponse.empty(options)
     const cutOff = yield* DirectResponse.noteCutOff
-    yield* Exchange.editHead((head) => {
-      for (const name of repeated(fields)) {
-        head.remove(name)
-        for (const value of Fields.getAll(fields, name)) head.append(name, value)
-      }
-    })
-    const readable = new BodyReadable(response.body, (error) => cutOff(Cause.fail(error)))
-    const cancelTimer = bodyTimeout(total, () => {
-      cutOff(totalTimeoutCause())
+    const readable = new BodyReadable(outgoing.body, (error) => cutOff(Cause.fail(error)))
+    // Bytes cost much less on their way than a stream. Without a type, though, they would get one.
+    if (outgoing.body.length !== undefined && headers["content-type"] !== undefined) {
+      const bytes = readable.whole()
+      if (bytes !== undefined) return HttpServerResponse.uint8Array(bytes, options)
+    }
+    const cancelTimer = bodyTimeout(outgoing.total, (cause) => {
+      cutOff(cause)
       readable.destroy(new Error("the total clock ran out"))
     })
     readable.once("close", cancelTimer)
-    const empty = response.body.length === 0
-    const options = { status, statusText: reason, headers: Fields.toHeaders(fields) }
-    if (empty) {
-      readable.resume()
-      return HttpServerResponse.empty(options)
-    }
+    const request = yield* HttpServerRequest.HttpServerRequest
+    if (!(request.source instanceof IncomingMessage)) return fetched(readable, options, outgoing.body.length)
+    flushHeadBefore(readable, request, yield* Exchange.current)
     return HttpServerResponse.raw(readable, options)
   })
 
-/** The names that have more than one line, which a response's value can't hold. */
-const repeated = (fields: Fields.Fields): ReadonlySet<string> => {
-  const seen = new Set<string>()
-  const out = new Set<string>()
+/** A value holds one line a field, in lower case. What nobody changed since is written as it was received. */
+const restore = (fields: Fields.Fields, headers: Headers.Headers): HeadEdit => (head) => {
+  const unchanged = new Set(
+    Object.keys(headers).filter((name) => name !== "set-cookie" && head.get(name) === headers[name])
+  )
+  for (const name of unchanged) head.remove(name)
+  if (restoresCookies(head, headers["set-cookie"])) unchanged.add("set-cookie")
   for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i].toLowerCase()
-    if (seen.has(name)) out.add(name)
-    seen.add(name)
+    if (unchanged.has(fields[i].toLowerCase())) head.append(fields[i], fields[i + 1])
   }
-  return out
+}
+
+/** Middleware may have added cookies to the upstream's, of which the value holds the last: it stands for them all. */
+const restoresCookies = (head: Parameters<HeadEdit>[0], last: string | undefined): boolean => {
+  if (last === undefined) return false
+  const lines = head.getAll("set-cookie")
+  const at = lines.lastIndexOf(last)
+  if (at === -1) return false
+  head.remove("set-cookie")
+  for (const line of lines.toSpliced(at, 1)) head.append("Set-Cookie", line)
+  return true
+}
+
+/** Through `fetch` a request's scope, and with it the upstream's connection, outlives the handler for a stream alone. */
+const fetched = (
+  readable: BodyReadable,
+  options: HttpServerResponse.Options & { readonly headers: Headers.Headers },
+  length: number | undefined
+): Response =>
+  HttpServerResponse.stream(NodeStream.fromReadable({ evaluate: () => readable }), {
+    ...options,
+    contentType: options.headers["content-type"],
+    contentLength: length
+  })
+
+/** Node sends a value's head along with the first chunk, and that may be long in coming. */
+const flushHeadBefore = (
+  readable: BodyReadable,
+  request: HttpServerRequest.HttpServerRequest,
+  exchange: Exchange.Exchange
+): void => {
+  const flush = () => {
+    // Sound: an HTTP/1 request has an HTTP/1 response.
+    const node = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    if (!readable.started && !node.writableEnded && !node.destroyed) node.flushHeaders()
+  }
+  Exchange.onHead(exchange, () => setImmediate(flush))
 }

@@ -464,6 +464,8 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   abort(): void {
     if (this.state === "done") return
     const connection = this.connection
+    // Whoever comes for the body after its scope has closed must not wait for ever.
+    if (this.state === "body" && this.consumer === undefined) this.ended = { error: this.truncated("Closed") }
     this.resumeFiber = undefined
     this.consumer = undefined
     this.finish()

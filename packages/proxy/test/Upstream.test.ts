@@ -1,0 +1,209 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Fields from "@sluice/core/Fields"
+import * as Route from "@sluice/core/Route"
+import { App, RawClient, RawServer } from "@sluice/core/testing"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import * as Proxy from "../src/Proxy.ts"
+import * as ProxyError from "../src/ProxyError.ts"
+import * as Transport from "../src/Transport.ts"
+import type * as Upstream from "../src/Upstream.ts"
+import { both, get, ok, Origin, proxied } from "./utils/proxied.ts"
+
+const routes = Route.all("/api/*", Proxy.forward(Origin, { stripPrefix: "/api" }))
+
+const nextTurn = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void))
+})
+
+/** An app in process whose upstream is the layer. */
+const app = Effect.fnUntraced(function*(layer: Layer.Layer<Origin>) {
+  return yield* Effect.provideContext(App.make(routes), yield* Layer.build(layer))
+})
+
+describe("Upstream.layerMock", () => {
+  it.effect("answers in process, and sees what an upstream would see", () =>
+    Effect.gen(function*() {
+      const mock = Origin.layerMock((request) =>
+        Effect.map(request.text, (text) =>
+          HttpServerResponse.jsonUnsafe({
+            line: `${request.method} ${request.path}${request.query}`,
+            text,
+            header: request.headers["x-a"],
+            via: Fields.getAll(request.fields, "Via")
+          }, { status: 201, headers: { "x-mock": "1" } }))
+      )
+      const { fetch } = yield* app(mock)
+      const response = yield* fetch("/api/a%2Fb?c=%zz", { method: "POST", body: "hello", headers: { "x-a": "1" } })
+      assert.strictEqual(response.status, 201)
+      assert.strictEqual(response.headers.get("x-mock"), "1")
+      assert.deepStrictEqual(yield* Effect.promise(() => response.json()), {
+        line: "POST /a%2Fb?c=%zz",
+        text: "hello",
+        header: "1",
+        via: ["1.1 sluice"]
+      })
+    }))
+
+  it.effect("may fail as an upstream fails", () =>
+    Effect.gen(function*() {
+      const { exchange, fetch } = yield* app(
+        Origin.layerMock(() => Effect.fail(new ProxyError.UpstreamConnectTimeout()))
+      )
+      const response = yield* fetch("/api/")
+      assert.strictEqual(response.status, 504)
+      assert.strictEqual(response.headers.get("proxy-status"), "sluice; error=connection_timeout")
+      assert.include(String((yield* exchange(0)).cause), "UpstreamConnectTimeout")
+    }))
+
+  it.effect("streams on the test clock", () =>
+    Effect.gen(function*() {
+      const parts = Stream.make("one ", "two").pipe(
+        Stream.mapEffect((part) => Effect.delay(Effect.succeed(new TextEncoder().encode(part)), "1 minute"))
+      )
+      const { text } = yield* app(Origin.layerMock(() => Effect.succeed(HttpServerResponse.stream(parts))))
+      const minutes = Effect.forever(Effect.andThen(nextTurn, TestClock.adjust("1 minute")))
+      assert.strictEqual(yield* Effect.raceFirst(text("/api/"), minutes), "one two")
+    }))
+
+  it.effect("is interrupted when the client leaves", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const interrupted = yield* Deferred.make<void>()
+      const mock = Origin.layerMock(() =>
+        Effect.onInterrupt(
+          Effect.andThen(Deferred.succeed(asked, undefined), Effect.never),
+          () => Deferred.succeed(interrupted, undefined)
+        )
+      )
+      const services = yield* Layer.build(mock)
+      const listening = yield* Effect.provideContext(App.listen(routes), services)
+      const client = yield* RawClient.connect(listening.port)
+      yield* client.send(get("/api/"))
+      yield* Deferred.await(asked)
+      yield* client.reset
+      yield* Deferred.await(interrupted)
+    }))
+})
+
+describe("Upstream.layerTransport", () => {
+  it.effect("a transport that never answers is interrupted, and its scope closed, when the client leaves", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const log: Array<string> = []
+      const closed = yield* Deferred.make<void>()
+      const silent = Layer.succeed(Transport.Transport)({
+        exchange: () =>
+          Effect.gen(function*() {
+            yield* Effect.addFinalizer(() => {
+              log.push("scope closed")
+              return Deferred.succeed(closed, undefined)
+            })
+            yield* Deferred.succeed(asked, undefined)
+            return yield* Effect.onInterrupt(Effect.never, () => Effect.sync(() => log.push("interrupted")))
+          })
+      })
+      const origin = Origin.layerTransport({ targets: ["http://origin.test"] }).pipe(Layer.provide(silent))
+      const listening = yield* Effect.provideContext(App.listen(routes), yield* Layer.build(origin))
+      const client = yield* RawClient.connect(listening.port)
+      yield* client.send(get("/api/"))
+      yield* Deferred.await(asked)
+      yield* client.reset
+      yield* Deferred.await(closed)
+      assert.deepStrictEqual(log, ["interrupted", "scope closed"])
+      assert.deepStrictEqual((yield* listening.exchange(0)).outcome, { _tag: "ClientAborted", phase: "handler" })
+    }))
+
+  it.effect("gives a transport of one's own everything that is sent", () =>
+    Effect.gen(function*() {
+      const sent: Array<readonly [Transport.Endpoint, Transport.OutgoingRequest]> = []
+      const recording = Layer.succeed(Transport.Transport)({
+        exchange: (endpoint, request) =>
+          Effect.sync(() => {
+            sent.push([endpoint, request])
+            return {
+              status: 200,
+              reason: "OK",
+              httpVersion: "1.1" as const,
+              fields: ["X-A", "1"],
+              body: {
+                length: undefined,
+                consume: (consumer: Transport.BodyConsumer) => {
+                  consumer.onData(new TextEncoder().encode("recorded"), () => {})
+                  consumer.onEnd([])
+                  return { resume: () => {}, cancel: () => {} }
+                }
+              }
+            }
+          })
+      })
+      const origin = Origin.layerTransport({
+        targets: ["http://one.test:81/base", "https://[::1]"],
+        clocks: { connect: "1 second", responseHead: "2 seconds", bodyIdle: "3 seconds" },
+        tls: { servername: "x" }
+      }).pipe(Layer.provide(recording))
+      const { text } = yield* app(origin)
+      assert.strictEqual(yield* text("/api/a?b"), "recorded")
+      assert.strictEqual(yield* text("/api/c"), "recorded")
+      const [[first, one], [second, two]] = sent
+      assert.deepStrictEqual(first, { protocol: "http:", hostname: "one.test", port: 81 })
+      assert.deepStrictEqual(second, { protocol: "https:", hostname: "::1", port: 443, tls: { servername: "x" } })
+      assert.strictEqual(one.target, "/base/a?b")
+      assert.deepStrictEqual(one.fields.slice(0, 2), ["Host", "one.test:81"])
+      assert.strictEqual(one.body._tag, "Empty")
+      assert.deepStrictEqual(one.clocks, { connect: 1000, responseHead: 2000, bodyIdle: 3000 })
+      assert.strictEqual(two.target, "/c")
+      assert.deepStrictEqual(two.fields.slice(0, 2), ["Host", "[::1]"])
+    }))
+
+  both("a connection that can't be made in time is a 504", (path) =>
+    Effect.gen(function*() {
+      // A server that never completes a TLS handshake: the connect clock covers that, too.
+      const silent = yield* RawServer.make(() => Effect.void)
+      const target = silent.url.replace("http:", "https:")
+      const { app, client } = yield* proxied(path, { target, upstream: { clocks: { connect: "4 seconds" } } })
+      yield* client.send(get("/"))
+      const connection = yield* silent.nextConnection
+      yield* connection.read(/./s)
+      yield* TestClock.adjust("4 seconds")
+      const got = yield* client.response()
+      assert.strictEqual(got.status, 504)
+      assert.propertyVal(Cause.squash((yield* app.exchange(0)).cause!), "_tag", "UpstreamTlsTimeout")
+    }))
+
+  it.effect("several targets are taken in turn", () =>
+    Effect.gen(function*() {
+      const one = yield* RawServer.make(RawServer.answering(ok))
+      const two = yield* RawServer.make(RawServer.answering(ok.replace("\r\n\r\nok", "\r\n\r\n22")))
+      const { text } = yield* app(Origin.layer({ targets: [one.url, two.url] }))
+      assert.deepStrictEqual([yield* text("/api/"), yield* text("/api/"), yield* text("/api/")], ["ok", "22", "ok"])
+    }))
+})
+
+describe("Upstream options", () => {
+  const refused: ReadonlyArray<readonly [Upstream.Options, RegExp]> = [
+    [{ targets: [] }, /targets must name at least one/],
+    [{ targets: ["ftp://x"] }, /http: or https:/],
+    [{ targets: ["http://user@x"] }, /user information/],
+    [{ targets: ["nonsense"] }, /Invalid URL/],
+    [{ targets: ["http://x"], clocks: { connect: 0 } }, /clocks\.connect must be a positive duration/],
+    [{ targets: ["http://x"], clocks: { responseHead: "-1 seconds" } }, /clocks\.responseHead/],
+    [{ targets: ["http://x"], clocks: { bodyIdle: 0 } }, /clocks\.bodyIdle/]
+  ]
+  for (const [options, message] of refused) {
+    it(`refuses ${JSON.stringify(options)}`, () => {
+      assert.throws(() => Origin.layer(options), message)
+    })
+  }
+
+  it("nonsense of a proxy is refused when it is made", () => {
+    assert.throws(() => Proxy.forward(Origin, { total: 0 }), /total must be a positive duration/)
+    assert.throws(() => Proxy.forward(Origin, { maxRequestBody: -1 }), /maxRequestBody must be a whole number of bytes/)
+    assert.throws(() => Proxy.forward(Origin, { maxRequestBody: 1.5 }), /maxRequestBody/)
+  })
+})
