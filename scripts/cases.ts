@@ -38,20 +38,23 @@ export const numbersIn = (name: string): ReadonlyArray<string> =>
     return Array.from({ length: Math.max(0, last - first) + 1 }, (_, i) => `${series}${first + i}`)
   })
 
-const names = /\b(?:it|test|describe|each|prop|effect|live|both|scoped)\w*\s*\(\s*(["'`])((?:(?!\1).)*)\1/g
+/** Names of tests, also of those that are made from a table: strings that begin with a number, or are given to a test. */
+const names =
+  /\b(?:it|test|describe|each|prop|effect|live|both|scoped)\w*\s*\(\s*(["'`])((?:(?!\1).)*)\1|(["'`])([BC]\d+(?:(?!\3).)*)\3/g
 
 /** The tests of each case. */
 export const covered = (cwd = root): ReadonlyMap<string, ReadonlySet<string>> => {
   const out = new Map<string, Set<string>>()
   for (const path of files("{packages,examples}/*/**/*.test.ts", cwd)) {
-    for (const [, , name] of readFileSync(join(cwd, path), "utf8").matchAll(names)) {
-      for (const number of numbersIn(name)) out.set(number, (out.get(number) ?? new Set()).add(path))
+    for (const [, , called, , listed] of readFileSync(join(cwd, path), "utf8").matchAll(names)) {
+      for (const number of numbersIn(called ?? listed)) out.set(number, (out.get(number) ?? new Set()).add(path))
     }
   }
   return out
 }
 
-const byNumber = (a: string, b: string): number => a[0] === b[0] ? Number(a.slice(1)) - Number(b.slice(1)) : a < b ? -1 : 1
+const byNumber = (a: string, b: string): number =>
+  a[0] === b[0] ? Number(a.slice(1)) - Number(b.slice(1)) : a < b ? -1 : 1
 
 const render = (cases: ReadonlyMap<string, ReadonlySet<string>>): string => {
   const all = [...new Set([...cases.keys(), ...Object.keys(reasons)])].toSorted(byNumber)
