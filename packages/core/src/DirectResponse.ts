@@ -14,7 +14,9 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import type { ServerResponse } from "node:http"
+import { type ServerResponse, STATUS_CODES } from "node:http"
+import type { Exchange } from "./Exchange.ts"
+import type * as Fields from "./Fields.ts"
 import { exchangeOf } from "./internal/attach.ts"
 import type { ExchangeState } from "./internal/exchangeState.ts"
 import { hasPreResponseHook } from "./internal/preResponse.ts"
@@ -88,3 +90,38 @@ export const noteCutOff: Effect.Effect<
     return (cause: Cause.Cause<unknown>) => exchange.cutOff(cause)
   })
 )
+
+/**
+ * Sends an interim response (RFC 9110, 15.2) before the final one. It does nothing when the head is out already, when the
+ * client speaks HTTP/1.0, which has none, and where the response is only a value.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const sendInformational = (exchange: Exchange, status: number, fields: Fields.Fields): void => {
+  const node = nodeResponseOf(exchange)
+  if (node === undefined || node.headersSent || exchange.httpVersion === "1.0") return
+  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`
+  for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n` // Node writes its own 1xx with this; its public methods for them take only some fields.
+  ;(node as unknown as { _writeRaw(head: string, encoding: "latin1"): void })._writeRaw(`${head}\r\n`, "latin1")
+}
+
+/**
+ * Sends fields after the body (RFC 9110, 6.5), before its end is written. They go only behind a chunked body.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const sendTrailers = (exchange: Exchange, fields: Fields.Fields): void => {
+  const node = nodeResponseOf(exchange)
+  if (node === undefined || node.writableEnded) return
+  node.addTrailers(
+    Array.from({ length: fields.length / 2 }, (_, i) => [fields[i * 2], fields[i * 2 + 1]] as [string, string])
+  )
+}
+
+const nodeResponseOf = (exchange: Exchange): ServerResponse | undefined => {
+  // Sound: every exchange is one of ours, and `wire` says that its carrier is an HTTP/1 response.
+  const { carrier, wire } = exchange as ExchangeState
+  return wire ? carrier as ServerResponse | undefined : undefined
+}

@@ -20,6 +20,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
+import type { Duplex } from "node:stream"
 import * as App from "./App.ts"
 import type { Handler } from "./Handler.ts"
 import * as Health from "./Health.ts"
@@ -41,6 +42,12 @@ export class Server extends Context.Service<Server, {
   readonly port: number
   /** Requests that are being answered now. */
   readonly active: Effect.Effect<number>
+  /**
+   * Serves the app on a stream that did not come through the port: an in-memory pair, a tunnel, a socket that somebody else
+   * has accepted. Done when the stream has closed; interrupting it destroys the stream. With TLS settings the stream is
+   * taken to be decrypted already.
+   */
+  readonly serveConnection: (stream: Duplex) => Effect.Effect<void>
 }>()("@sluice/core/Server") {}
 
 /**
@@ -121,11 +128,11 @@ export const layer = <A, E, R, Edge extends Middleware.Any = Middleware.Middlewa
 }
 
 const describe = (listener: Listener, secure: boolean): Server["Service"] => {
-  const { active, address } = listener
-  const size = Effect.sync(() => active.size)
-  if (typeof address === "string") return { url: address, port: 0, active: size }
+  const { active, address, serveConnection } = listener
+  const common = { active: Effect.sync(() => active.size), serveConnection }
+  if (typeof address === "string") return { ...common, url: address, port: 0 }
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address
-  return { url: `${secure ? "https" : "http"}://${host}:${address.port}`, port: address.port, active: size }
+  return { ...common, url: `${secure ? "https" : "http"}://${host}:${address.port}`, port: address.port }
 }
 
 /** How long a response that an interruption ended may take to reach its client before the connection is destroyed. */

@@ -36,12 +36,14 @@ export interface Incoming {
   readonly secure: boolean
   /** The address of the socket's peer. */
   readonly peerAddress: string | undefined
+  /** The record of the request. */
+  readonly exchange: Exchange.Exchange
   /** Effect's own form, for its accessors. */
   readonly request: HttpServerRequest.HttpServerRequest
 }
 
 class IncomingRequest implements Incoming {
-  private readonly exchange: Exchange.Exchange
+  readonly exchange: Exchange.Exchange
   readonly request: HttpServerRequest.HttpServerRequest
   constructor(exchange: Exchange.Exchange, request: HttpServerRequest.HttpServerRequest) {
     this.exchange = exchange

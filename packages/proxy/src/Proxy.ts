@@ -214,15 +214,15 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
 
   const answer = (draft: Draft, response: UpstreamResponse, clock: TotalClock | undefined): Answer => {
     const head = responseHead(response, plan)
-    const { method } = draft.incoming
-    if (mapResponse === undefined) return relay(response.body, head, unchangedResponse, method, clock)
+    const { incoming } = draft
+    if (mapResponse === undefined) return relay(response, head, unchangedResponse, incoming, clock)
     const discard = Effect.sync(() => response.body.consume(ignored).cancel())
     return Effect.flatMap(
       Effect.onError(mapResponse(head), () => discard),
       (verdict): Answer =>
         verdict._tag === "Respond"
           ? Effect.as(discard, verdict.response)
-          : relay(response.body, head, verdict, method, clock)
+          : relay(response, head, verdict, incoming, clock)
     )
   }
 

@@ -7,6 +7,7 @@ import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import type { AddressInfo } from "node:net"
+import type { Duplex } from "node:stream"
 import type { App } from "../App.ts"
 import { ListenError, type Resolved } from "../NodeServer.ts"
 import { ActiveExchanges } from "./activeExchanges.ts"
@@ -19,6 +20,8 @@ import { monotonicMillis } from "./time.ts"
 export interface Listener {
   readonly address: AddressInfo | string
   readonly active: ActiveExchanges
+  /** Serves a stream as if it had come in as a connection, until it closes. */
+  readonly serveConnection: (stream: Duplex) => Effect.Effect<void>
   /** From now on every response says `Connection: close`. */
   readonly closeAfterResponse: () => void
   /** Refuses new connections and closes idle ones. */
@@ -54,6 +57,13 @@ export const listen = (
     return {
       address,
       active,
+      serveConnection: (stream) =>
+        Effect.callback((resume) => {
+          const onClose = () => resume(Effect.void)
+          stream.once("close", onClose)
+          server.emit(settings.tls === undefined ? "connection" : "secureConnection", stream)
+          return Effect.sync(() => stream.off("close", onClose).destroy())
+        }),
       closeAfterResponse: () => {
         closing = true
         active.closeAfterResponse()

@@ -1,3 +1,4 @@
+import type * as Fields from "@sluice/core/Fields"
 import { Readable } from "node:stream"
 import type * as ProxyError from "../ProxyError.ts"
 import type { BodyConsumer, BodyControl, ResponseBody } from "../Transport.ts"
@@ -8,13 +9,19 @@ export class BodyReadable extends Readable implements BodyConsumer {
   started = false
   private readonly body: ResponseBody
   private readonly onCutOff: (error: ProxyError.Committed) => void
+  private readonly onTrailers: (trailers: Fields.Fields) => void
   private control: BodyControl | undefined
   private ended = false
 
-  constructor(body: ResponseBody, onCutOff: (error: ProxyError.Committed) => void) {
+  constructor(
+    body: ResponseBody,
+    onCutOff: (error: ProxyError.Committed) => void,
+    onTrailers: (trailers: Fields.Fields) => void
+  ) {
     super()
     this.body = body
     this.onCutOff = onCutOff
+    this.onTrailers = onTrailers
   }
 
   /** The body, if all of it has come by now. */
@@ -42,8 +49,9 @@ export class BodyReadable extends Readable implements BodyConsumer {
     return more
   }
 
-  onEnd(): void {
+  onEnd(trailers: Fields.Fields): void {
     this.ended = true
+    this.onTrailers(trailers)
     this.push(null)
   }
 

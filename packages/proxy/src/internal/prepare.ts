@@ -1,3 +1,4 @@
+import * as DirectResponse from "@sluice/core/DirectResponse"
 import * as Fields from "@sluice/core/Fields"
 import * as OutgoingFields from "@sluice/core/OutgoingFields"
 import * as TrustedPeers from "@sluice/core/TrustedPeers"
@@ -86,7 +87,8 @@ export const toRequest = (
     host: { value: forced ?? host, forced: forced !== undefined },
     body: body.success,
     upgrade,
-    onInformational: undefined
+    onInformational: (status, fields) =>
+      DirectResponse.sendInformational(incoming.exchange, status, HopByHop.response(fields))
   })
 }
 

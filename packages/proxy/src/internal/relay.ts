@@ -11,9 +11,10 @@ import type * as Headers from "effect/http/Headers"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { IncomingMessage, type ServerResponse } from "node:http"
+import type { Incoming } from "../Incoming.ts"
 import type { Relay, ResponseHead } from "../Proxy.ts"
 import type * as ProxyError from "../ProxyError.ts"
-import type { BodyConsumer, BodyControl, ResponseBody } from "../Transport.ts"
+import type { BodyConsumer, BodyControl, ResponseBody, UpstreamResponse } from "../Transport.ts"
 import { BodyReadable } from "./bodyReadable.ts"
 import { patch } from "./prepare.ts"
 import { bodyTimeout, type TotalClock } from "./totalClock.ts"
@@ -30,14 +31,17 @@ interface Outgoing {
   /** Whether the client waits for no body: a response to HEAD says a length all the same. */
   readonly bodiless: boolean
   readonly total: TotalClock | undefined
+  readonly exchange: Exchange.Exchange
+  /** What the upstream announced of its trailers, when they are relayed. */
+  readonly announced: string | undefined
 }
 
 /** Sends an upstream's response to the client: straight to its connection when nothing needs the value. */
 export const relay = (
-  body: ResponseBody,
+  { body, fields: received }: UpstreamResponse,
   head: ResponseHead,
   changes: Relay,
-  method: string,
+  incoming: Incoming,
   total: TotalClock | undefined
 ): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> => {
   const status = changes.status ?? head.status
@@ -47,13 +51,23 @@ export const relay = (
     reason: status === head.status ? head.reason : undefined,
     fields: hasNoLength(status) ? Fields.remove(fields, "content-length") : fields,
     body,
-    bodiless: method === "HEAD" || hasNoLength(status) || status === 304,
-    total
+    bodiless: incoming.method === "HEAD" || hasNoLength(status) || status === 304,
+    total,
+    exchange: incoming.exchange,
+    announced: wantsTrailers(incoming.exchange) ? Fields.get(received, "trailer") : undefined
   }
   return Effect.flatMap(
     DirectResponse.take,
     (direct) => direct === undefined ? asValue(outgoing) : write(direct, outgoing)
   )
+}
+
+/** Fields behind a body are for clients that say they take them (RFC 9110, 10.1.4). */
+const wantsTrailers = ({ httpVersion, requestFields }: Exchange.Exchange): boolean =>
+  httpVersion !== "1.0" && Fields.tokens(requestFields, "te").includes("trailers")
+
+const relayTrailers = (exchange: Exchange.Exchange, trailers: Fields.Fields): void => {
+  if (trailers.length > 0 && wantsTrailers(exchange)) DirectResponse.sendTrailers(exchange, trailers)
 }
 
 /** RFC 9110, 8.6 and 15.3.6: there is no content, and nothing may promise any. */
@@ -86,7 +100,11 @@ class Writer implements BodyConsumer {
   }
 
   start(): void {
-    const { body, fields, reason, status, total } = this.outgoing
+    const { announced, bodiless, body, reason, status, total } = this.outgoing
+    const isChunked = !bodiless && body.length === undefined
+    const fields = announced !== undefined && isChunked
+      ? Fields.append(this.outgoing.fields, "Trailer", announced)
+      : this.outgoing.fields
     // Sound: Node takes a flat array of names and values; it does not write to it.
     this.node.writeHead(status, reason, fields as Array<string>)
     if (total !== undefined) this.cancelTimer = bodyTimeout(total, this.onTotal)
@@ -115,9 +133,10 @@ class Writer implements BodyConsumer {
     return false
   }
 
-  onEnd(): void {
+  onEnd(trailers: Fields.Fields): void {
     this.headFlushed = true
     this.cancelTimer?.()
+    relayTrailers(this.outgoing.exchange, trailers)
     if (!this.node.writableEnded) this.node.end()
     this.done()
   }
@@ -146,7 +165,13 @@ const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerR
     yield* Exchange.editHead(restore(outgoing.fields, headers))
     if (outgoing.bodiless || outgoing.body.length === 0) return HttpServerResponse.empty(options)
     const cutOff = yield* DirectResponse.noteCutOff
-    const readable = new BodyReadable(outgoing.body, (error) => cutOff(Cause.fail(error)))
+    const { announced, exchange } = outgoing
+    if (announced !== undefined && outgoing.body.length === undefined) yield* Exchange.editHead(announce(announced))
+    const readable = new BodyReadable(
+      outgoing.body,
+      (error) => cutOff(Cause.fail(error)),
+      (trailers) => relayTrailers(exchange, trailers)
+    )
     // Bytes cost much less on their way than a stream. Without a type, though, they would get one.
     if (outgoing.body.length !== undefined && headers["content-type"] !== undefined) {
       const bytes = readable.whole()
@@ -159,9 +184,14 @@ const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerR
     readable.once("close", cancelTimer)
     const request = yield* HttpServerRequest.HttpServerRequest
     if (!(request.source instanceof IncomingMessage)) return fetched(readable, options, outgoing.body.length)
-    flushHeadBefore(readable, request, yield* Exchange.current)
+    flushHeadBefore(readable, request, exchange)
     return HttpServerResponse.raw(readable, options)
   })
+
+/** Whoever gave the body a length has taken its trailers away. */
+const announce = (trailer: string): HeadEdit => (head) => {
+  if (head.get("content-length") === undefined) head.append("Trailer", trailer)
+}
 
 /** A value holds one line a field, in lower case. What nobody changed since is written as it was received. */
 const restore = (fields: Fields.Fields, headers: Headers.Headers): HeadEdit => (head) => {

@@ -1,0 +1,115 @@
+import { assert, describe } from "@effect/vitest"
+import * as Middleware from "@sluice/core/Middleware"
+import * as Effect from "effect/Effect"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { answer, both, get, lines, ok, proxied, roundTrip } from "./utils/proxied.ts"
+
+const early = (...fields: ReadonlyArray<string>): string => answer("103 Early Hints", fields)
+
+const chunked = (trailers: ReadonlyArray<string>, body = "2\r\nok\r\n", ...fields: ReadonlyArray<string>): string =>
+  answer(
+    "200 OK",
+    ["Transfer-Encoding: chunked", ...fields],
+    `${body}0\r\n${trailers.map((t) => `${t}\r\n`).join("")}\r\n`
+  )
+
+describe("Proxy, interim responses", () => {
+  both(
+    "B183 each 1xx goes to the client with its own fields, and the final response with its own",
+    (path) =>
+      Effect.gen(function*() {
+        const response = early("Link: </a>; rel=preload", "Link: </b>; rel=preload", "Connection: X-Hop", "X-Hop: 1")
+          + answer("102 Processing", ["Link: </c>", "Link: </d>", "Link: </e>"])
+          + answer("200 OK", ["Link: </f>", "Content-Length: 2"], "ok")
+        const { got } = yield* roundTrip(path, get("/"), response)
+        assert.deepStrictEqual(got.informational, [
+          { status: 103, fields: ["Link", "</a>; rel=preload", "Link", "</b>; rel=preload"] },
+          { status: 102, fields: ["Link", "</c>", "Link", "</d>", "Link", "</e>"] }
+        ])
+        assert.strictEqual(got.status, 200)
+        assert.deepStrictEqual(lines(got, "link"), ["</f>"])
+      })
+  )
+
+  both("B137 an unsolicited 100 is not relayed", (path) =>
+    Effect.gen(function*() {
+      const { got } = yield* roundTrip(path, get("/"), answer("100 Continue") + ok)
+      assert.deepStrictEqual(got.informational, [])
+      assert.strictEqual(got.text, "ok")
+    }))
+
+  both("B147 a client of HTTP/1.0 gets no 1xx", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send("GET / HTTP/1.0\r\n\r\n")
+      const upstream = yield* origin
+      yield* upstream.nextRequest
+      yield* upstream.send(early("Link: </a>") + ok)
+      const got = yield* client.response()
+      assert.deepStrictEqual(got.informational, [])
+      assert.strictEqual(got.text, "ok")
+    }))
+
+  both("B192 an upstream that breaks off after a 103 is a 502", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(get("/"))
+      const upstream = yield* origin
+      yield* upstream.nextRequest
+      yield* upstream.send(early("Link: </a>"))
+      yield* client.read("103 Early Hints")
+      yield* upstream.reset
+      yield* client.read("\r\n\r\n")
+      assert.strictEqual((yield* client.response()).status, 502)
+    }))
+})
+
+describe("Proxy, response trailers", () => {
+  both("B194 announced trailers are delivered, and announced", (path) =>
+    Effect.gen(function*() {
+      const response = chunked(["X-Sum: 1", "X-Sum: 2"], "2\r\nok\r\n", "Trailer: X-Sum")
+      const { got } = yield* roundTrip(path, get("/", "TE: trailers"), response)
+      assert.strictEqual(got.text, "ok")
+      assert.deepStrictEqual(lines(got, "trailer"), ["X-Sum"])
+      assert.deepStrictEqual(got.trailers, ["X-Sum", "1", "X-Sum", "2"])
+    }))
+
+  both("B195 so are those that were not announced", (path) =>
+    Effect.gen(function*() {
+      const { got } = yield* roundTrip(path, get("/", "TE: trailers"), chunked(["X-Sum: 1"]))
+      assert.deepStrictEqual(got.trailers, ["X-Sum", "1"])
+    }))
+
+  both("B196 also behind an empty body", (path) =>
+    Effect.gen(function*() {
+      const { got } = yield* roundTrip(path, get("/", "TE: trailers"), chunked(["X-Sum: 1"], ""))
+      assert.strictEqual(got.text, "")
+      assert.deepStrictEqual(got.trailers, ["X-Sum", "1"])
+    }))
+
+  both("B198 framing and connection fields are no trailers", (path) =>
+    Effect.gen(function*() {
+      const response = chunked(["Content-Length: 9", "Transfer-Encoding: gzip", "Connection: close", "X-Sum: 1"])
+      const { got } = yield* roundTrip(path, get("/", "TE: trailers"), response)
+      assert.deepStrictEqual(got.trailers, ["X-Sum", "1"])
+    }))
+
+  both("B199 a client that does not ask for trailers gets none", (path) =>
+    Effect.gen(function*() {
+      const { got } = yield* roundTrip(path, get("/"), chunked(["X-Sum: 1"], "2\r\nok\r\n", "Trailer: X-Sum"))
+      assert.strictEqual(got.text, "ok")
+      assert.isUndefined(got.get("trailer"))
+      assert.deepStrictEqual(got.trailers, [])
+    }))
+
+  both("B200 a response that was given a length has no trailers any more", (path) =>
+    Effect.gen(function*() {
+      const fixed = Middleware.around("fixed", (handler) =>
+        Effect.map(handler, HttpServerResponse.setBody(HttpServerResponse.text("other").body)))
+      const response = chunked(["X-Sum: 1"], "2\r\nok\r\n", "Trailer: X-Sum")
+      const { got } = yield* roundTrip(path, get("/", "TE: trailers"), response, { stack: fixed })
+      assert.strictEqual(got.text, "other")
+      assert.isUndefined(got.get("trailer"))
+      assert.deepStrictEqual(got.trailers, [])
+    }))
+})
