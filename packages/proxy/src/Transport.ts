@@ -48,6 +48,8 @@ export interface Clocks {
   readonly responseHead: Duration.Input
   /** Between two reads of the response body. */
   readonly bodyIdle: Duration.Input
+  /** For a 100 when the request expects one; then the body is sent all the same. @default "1 second" */
+  readonly continue?: Duration.Input
 }
 
 /**
@@ -66,6 +68,8 @@ export interface OutgoingRequest {
   /** The protocol to switch to: sends `Connection: upgrade` and `Upgrade`. */
   readonly upgrade?: string
   readonly clocks: Clocks
+  /** Whether a `OneShot` body is held back until the upstream answers 100; `fields` say `Expect` then. */
+  readonly expectContinue?: boolean
   /** Called for each 1xx that comes before the final response, except 100 and 101. */
   readonly onInformational?: (status: number, fields: Fields.Fields) => void
 }

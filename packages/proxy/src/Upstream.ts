@@ -43,6 +43,8 @@ export interface Request {
   readonly host: { readonly value: string; readonly forced: boolean }
   readonly body: Body.Body
   readonly upgrade: string | undefined
+  /** Whether the body is held back until the upstream asks for it; `fields` say `Expect` then. */
+  readonly expectContinue: boolean
   readonly onInformational: ((status: number, fields: Fields.Fields) => void) | undefined
 }
 
@@ -74,6 +76,8 @@ export interface Clocks {
   readonly responseHead?: Duration.Input
   /** Between two reads of the response body; then the client's connection is aborted. @default "5 minutes" */
   readonly bodyIdle?: Duration.Input
+  /** For the 100 that a client waits for before it sends its body; then the body is asked for all the same. @default "1 second" */
+  readonly continue?: Duration.Input
 }
 
 /**
@@ -166,7 +170,8 @@ const resolve = (options: Options): Resolved => {
     clocks: {
       connect: requirePositive("clocks.connect", options.clocks?.connect ?? "5 seconds"),
       responseHead: requirePositive("clocks.responseHead", options.clocks?.responseHead ?? "60 seconds"),
-      bodyIdle: requirePositive("clocks.bodyIdle", options.clocks?.bodyIdle ?? "5 minutes")
+      bodyIdle: requirePositive("clocks.bodyIdle", options.clocks?.bodyIdle ?? "5 minutes"),
+      continue: requirePositive("clocks.continue", options.clocks?.continue ?? "1 second")
     }
   }
 }
@@ -211,6 +216,7 @@ const make = (name: string, transport: Transport.Transport["Service"], settings:
           fields: ["Host", host, ...request.fields],
           body: request.body,
           clocks: settings.clocks,
+          expectContinue: request.expectContinue,
           ...(request.upgrade === undefined ? undefined : { upgrade: request.upgrade }),
           ...(request.onInformational === undefined ? undefined : { onInformational: request.onInformational })
         })

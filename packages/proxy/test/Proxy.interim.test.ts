@@ -2,7 +2,8 @@ import { assert, describe } from "@effect/vitest"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { answer, both, get, lines, ok, proxied, roundTrip } from "./utils/proxied.ts"
+import * as TestClock from "effect/testing/TestClock"
+import { answer, both, get, lines, ok, proxied, raw, roundTrip } from "./utils/proxied.ts"
 
 const early = (...fields: ReadonlyArray<string>): string => answer("103 Early Hints", fields)
 
@@ -62,6 +63,71 @@ describe("Proxy, interim responses", () => {
       yield* client.read("\r\n\r\n")
       assert.strictEqual((yield* client.response()).status, 502)
     }))
+})
+
+const expecting = raw("POST /", ["Content-Length: 3", "Expect: 100-continue"])
+
+describe("Proxy, Expect: 100-continue", () => {
+  both(
+    "B185, B186 the client's 100 is the upstream's, and only then is the body sent",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, origin } = yield* proxied(path)
+        yield* client.send(expecting)
+        const upstream = yield* origin
+        const head = yield* upstream.nextRequestHead
+        assert.deepStrictEqual(lines(head, "expect"), ["100-continue"])
+        assert.strictEqual(client.socket.bytesRead, 0)
+        yield* upstream.send(answer("100 Continue"))
+        yield* client.read("HTTP/1.1 100 Continue\r\n\r\n")
+        yield* client.send("abc")
+        yield* upstream.read("abc")
+        yield* upstream.send(ok)
+        const got = yield* client.response()
+        assert.deepStrictEqual([got.status, got.text, got.informational.length], [200, "ok", 0])
+      })
+  )
+
+  both(
+    "B187 a refusal without a 100 is all that the client gets, and its body is not asked for",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, origin } = yield* proxied(path)
+        yield* client.send(expecting)
+        const upstream = yield* origin
+        yield* upstream.nextRequestHead
+        yield* upstream.send(answer("401 Unauthorized", ["Content-Length: 2"], "no"))
+        const got = yield* client.response()
+        assert.deepStrictEqual([got.status, got.text, got.informational.length], [401, "no", 0])
+        assert.strictEqual(got.get("connection"), "close")
+        assert.strictEqual((yield* upstream.ended).unread, "")
+      })
+  )
+
+  both("B188 an upstream that ignores the expectation gets the body after the clock", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(expecting)
+      const upstream = yield* origin
+      yield* upstream.nextRequestHead
+      yield* TestClock.adjust("1 second")
+      yield* client.read("100 Continue\r\n\r\n")
+      yield* client.send("abc")
+      yield* upstream.read("abc")
+      yield* upstream.send(ok)
+      assert.strictEqual((yield* client.response()).text, "ok")
+    }))
+
+  both(
+    "B190 an expectation that is not known is 417, and the upstream is not contacted",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, upstream } = yield* proxied(path)
+        const got = yield* client.request(raw("POST /", ["Content-Length: 3", "Expect: 200-ok"], "abc"))
+        assert.strictEqual(got.status, 417)
+        assert.strictEqual(yield* upstream.accepted, 0)
+      })
+  )
 })
 
 describe("Proxy, response trailers", () => {

@@ -79,18 +79,27 @@ export const toRequest = (
   const host = target.authority ?? incoming.host ?? ""
   const forced = changes.host ?? hostIn(changes)
   const fields = patch(fieldsOf(draft, host, bodiless), changes)
+  const expectContinue = body.success._tag === "OneShot" && expects(incoming)
   return Result.succeed({
     method: changes.method ?? incoming.method,
     target: retarget(target, changes),
     targetOptions: changes.path === undefined ? plan.target : undefined,
-    fields: forced === undefined ? fields : Fields.remove(fields, "host"),
+    fields: withExpectation(forced === undefined ? fields : Fields.remove(fields, "host"), expectContinue),
     host: { value: forced ?? host, forced: forced !== undefined },
     body: body.success,
     upgrade,
+    expectContinue,
     onInformational: (status, fields) =>
       DirectResponse.sendInformational(incoming.exchange, status, HopByHop.response(fields))
   })
 }
+
+/** Whether the client waits for a 100 before it sends its body (RFC 9110, 10.1.1); HTTP/1.0 has no such thing. */
+const expects = ({ fields, httpVersion }: Incoming): boolean =>
+  httpVersion !== "1.0" && Fields.get(fields, "expect")?.toLowerCase() === "100-continue"
+
+const withExpectation = (fields: Fields.Fields, expectContinue: boolean): Fields.Fields =>
+  expectContinue ? Fields.append(fields, "Expect", "100-continue") : fields
 
 /** A method that has become GET or HEAD takes the content away: it would mean nothing, or something else. */
 const losesBody = ({ method }: Incoming, changes: Forward): boolean =>
@@ -99,7 +108,7 @@ const losesBody = ({ method }: Incoming, changes: Forward): boolean =>
 const hostIn = ({ set }: FieldPatch): string | undefined =>
   set === undefined ? undefined : Fields.get(Object.entries(set).flat(), "host")
 
-/** Never relayed: `Host` is chosen by the upstream, framing by the transport, and `Expect` is answered by the server. */
+/** Never relayed: `Host` is chosen by the upstream, framing by the transport, and `Expect` goes on only with a body that waits. */
 const isRewritten = (name: string): boolean => name === "host" || name === "content-length" || name === "expect"
 
 const fieldsOf = ({ fiber, incoming, plan }: Draft, host: string, bodiless: boolean): Fields.Fields => {

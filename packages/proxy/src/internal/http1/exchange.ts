@@ -53,6 +53,9 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   private connection: Connection | undefined
   private upload: Upload | undefined
   private cancelTimer: Timer.Cancel | undefined
+  /** A body that waits for the upstream to ask for it (`Expect: 100-continue`). */
+  private expected: Upload | undefined
+  private cancelContinue: Timer.Cancel | undefined
   /** Bytes of the response that were read. */
   private received = 0
   /** When the clock that runs was last wound up, in milliseconds. */
@@ -144,10 +147,30 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
       socket.uncork()
       return
     }
-    this.upload = new Upload(body, connection, this, this.now)
-    this.upload.start()
+    const upload = new Upload(body, connection, this, this.now)
+    if (this.request.expectContinue === true) {
+      socket.uncork()
+      return this.awaitContinue(upload)
+    }
+    this.upload = upload
+    upload.start()
     // Not before the first chunk had its chance: it usually arrives in this turn and then shares a segment with the head.
     process.nextTick(() => socket.uncork())
+  }
+
+  private awaitContinue(upload: Upload): void {
+    this.expected = upload
+    this.cancelContinue = Timer.start(this.clock, this.request.clocks.continue ?? defaultContinue, this.onContinue)
+  }
+
+  /** The upstream wants the body, or has been silent for so long that it seems not to know the expectation. */
+  private readonly onContinue = (): void => {
+    this.cancelContinue?.()
+    const upload = this.expected
+    this.expected = undefined
+    if (upload === undefined || this.state !== "head") return
+    this.upload = upload
+    upload.start()
   }
 
   private readonly now = (): number => this.clock.currentTimeMillisUnsafe()
@@ -204,7 +227,8 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     if (status === 101) return this.switchProtocols(view, at)
     this.parser.reset()
     // A 100 that nobody waits for may come at any time and means nothing (RFC 9110, 15.2).
-    if (status !== 100) this.request.onInformational?.(status, fields)
+    if (status === 100) this.onContinue()
+    else this.request.onInformational?.(status, fields)
   }
 
   private finalHead(view: Buffer, at: number, lease: Lease | undefined): void {
@@ -360,7 +384,7 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   private complete(extra: boolean, trailers: Fields.Fields): void {
     const connection = this.connection
     const frame = this.framing
-    const whole = this.upload === undefined || this.upload.done
+    const whole = this.expected === undefined && (this.upload === undefined || this.upload.done)
     this.finish()
     if (connection !== undefined && frame !== undefined) {
       if (frame.persistent && whole && !extra && this.peerGone === undefined) {
@@ -431,7 +455,8 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   private resend(): void {
     this.stopTimer()
     this.upload?.stop()
-    this.upload = undefined
+    this.upload = this.expected = undefined
+    this.cancelContinue?.()
     this.connection?.destroy()
     this.connect()
   }
@@ -475,6 +500,7 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   private finish(): void {
     this.state = "done"
     this.stopTimer()
+    this.cancelContinue?.()
     this.upload?.stop()
     this.connection = undefined
     this.held?.lease?.release()
@@ -515,6 +541,9 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     this.cancelTimer = undefined
   }
 }
+
+/** In milliseconds; RFC 9110, 10.1.1 leaves it to the client how long to wait. */
+const defaultContinue = 1000
 
 /** In bytes. The send buffer of an idle connection takes that much or nothing. */
 const smallWrite = 16_384
