@@ -156,7 +156,7 @@ describe("Upstream.layerTransport", () => {
       assert.strictEqual(one.target, "/base/a?b")
       assert.deepStrictEqual(one.fields.slice(0, 2), ["Host", "one.test:81"])
       assert.strictEqual(one.body._tag, "Empty")
-      assert.deepStrictEqual(one.clocks, { connect: 1000, responseHead: 2000, bodyIdle: 3000 })
+      assert.deepStrictEqual(one.clocks, { connect: 1000, responseHead: 2000, bodyIdle: 3000, continue: 1000 })
       assert.strictEqual(two.target, "/c")
       assert.deepStrictEqual(two.fields.slice(0, 2), ["Host", "[::1]"])
     }))
