@@ -104,6 +104,21 @@ describe("Proxy, Expect: 100-continue", () => {
       })
   )
 
+  both("B186 so it is under a limit for the body", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path, { proxy: { maxRequestBody: 10 } })
+      yield* client.send(raw("POST /", ["Transfer-Encoding: chunked", "Expect: 100-continue"]))
+      const upstream = yield* origin
+      yield* upstream.nextRequestHead
+      assert.strictEqual(client.socket.bytesRead, 0)
+      yield* upstream.send(answer("100 Continue"))
+      yield* client.read("100 Continue\r\n\r\n")
+      yield* client.send("3\r\nabc\r\n0\r\n\r\n")
+      yield* upstream.read("abc")
+      yield* upstream.send(ok)
+      assert.strictEqual((yield* client.response()).text, "ok")
+    }))
+
   both("B188 an upstream that ignores the expectation gets the body after the clock", (path) =>
     Effect.gen(function*() {
       const { client, origin } = yield* proxied(path)

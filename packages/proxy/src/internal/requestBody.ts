@@ -1,7 +1,7 @@
 import * as Fields from "@sluice/core/Fields"
 import * as Result from "effect/Result"
 import { IncomingMessage } from "node:http"
-import { Readable, Transform } from "node:stream"
+import { Readable, Transform, type TransformCallback } from "node:stream"
 import type { ReadableStream } from "node:stream/web"
 import * as Body from "../Body.ts"
 import type { Incoming } from "../Incoming.ts"
@@ -39,20 +39,40 @@ const webBody = (source: object, limit: number): Result.Result<Body.Body, never>
   )
 }
 
-/** Fails with `RequestBodyTooLarge` after `limit` bytes. It leaves the source open: its client is still to be answered. */
-const limited = (source: Readable, limit: number): Readable => {
-  if (limit === Infinity) return source
-  let bytes = 0
-  const meter = new Transform({
-    transform(chunk: Uint8Array, _encoding, done) {
-      bytes += chunk.length
-      if (bytes <= limit) return done(null, chunk)
-      source.unpipe(meter)
-      source.pause()
-      done(new ProxyError.RequestBodyTooLarge({ limit }))
+/** The source, as long as it stays within the limit. */
+const limited = (source: Readable, limit: number): Readable => limit === Infinity ? source : new Meter(source, limit)
+
+/**
+ * Fails with `RequestBodyTooLarge` after `limit` bytes. It reads only once it is read, because reading is what tells a client
+ * that expects a 100 to go on; and it leaves the source open, because its client is still to be answered.
+ */
+class Meter extends Transform {
+  private readonly source: Readable
+  private readonly limit: number
+  private bytes = 0
+  private connected = false
+
+  constructor(source: Readable, limit: number) {
+    super()
+    this.source = source
+    this.limit = limit
+    source.once("error", (error) => this.destroy(error))
+    source.once("close", () => source.readableEnded || this.destroy(new Error("the request body was closed")))
+  }
+
+  override _read(size: number): void {
+    if (!this.connected) {
+      this.connected = true
+      this.source.pipe(this)
     }
-  })
-  source.once("error", (error) => meter.destroy(error))
-  source.once("close", () => source.readableEnded || meter.destroy(new Error("the request body was closed")))
-  return source.pipe(meter)
+    super._read(size)
+  }
+
+  override _transform(chunk: Uint8Array, _: BufferEncoding, done: TransformCallback): void {
+    this.bytes += chunk.length
+    if (this.bytes <= this.limit) return done(null, chunk)
+    this.source.unpipe(this)
+    this.source.pause()
+    done(new ProxyError.RequestBodyTooLarge({ limit: this.limit }))
+  }
 }

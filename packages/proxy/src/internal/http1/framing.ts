@@ -84,9 +84,11 @@ export const framing = (
   const persistent = !seen.close && (httpVersion === "1.1" || seen.keepAlive)
   const length = seen.contentLength === undefined ? undefined : Number(seen.contentLength)
   const chunked = seen.transferEncoding !== undefined
-  if (method === "HEAD" || status === 304 || status === 204 || status < 200) {
-    // A 204 has no body even if it announces one; what may follow on such a connection is not to be trusted.
-    const clean = status !== 204 || (!chunked && (length === undefined || length === 0))
+  if (method === "HEAD" || status === 304 || status === 204 || status === 205 || status < 200) {
+    // A 204 or 205 has no body even if it announces one; what may follow on such a connection is not to be trusted. The
+    // end of a 205 that announces nothing is that of the connection (RFC 9110, 15.3.6).
+    const empty = length === 0 || (length === undefined && status === 204)
+    const clean = (status !== 204 && status !== 205) || (!chunked && empty)
     return { length: 0, chunked: false, persistent: persistent && clean, keepAliveTimeout, upgrade }
   }
   return { length, chunked, persistent: persistent && (chunked || length !== undefined), keepAliveTimeout, upgrade }
