@@ -21,13 +21,14 @@ import type { Handler } from "@sluice/core/Handler"
 import type * as TrustedPeers from "@sluice/core/TrustedPeers"
 import * as Upgrade from "@sluice/core/Upgrade"
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Incoming from "./Incoming.ts"
+import { requirePositive, requireSize } from "./internal/options.ts"
 import {
   type Draft,
   forwarding,
@@ -210,7 +211,7 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     target: options.stripPrefix === undefined ? undefined : { stripPrefix: options.stripPrefix },
     maxRequestBody: requireSize("maxRequestBody", options.maxRequestBody ?? Infinity)
   }
-  const total = options.total === undefined ? undefined : requireTotal(options.total)
+  const total = options.total === undefined ? undefined : requirePositive("total", options.total)
 
   const answer = (draft: Draft, response: UpstreamResponse, clock: TotalClock | undefined): Answer => {
     const head = responseHead(response, plan)
@@ -284,15 +285,4 @@ const ignored: BodyConsumer = {
   },
   onEnd: () => {},
   onError: () => {}
-}
-
-const requireSize = (name: string, bytes: number): number => {
-  if (bytes === Infinity || (Number.isSafeInteger(bytes) && bytes >= 0)) return bytes
-  throw new RangeError(`${name} must be a whole number of bytes, got ${bytes}`)
-}
-
-const requireTotal = (duration: Duration.Input): number => {
-  const millis = Duration.toMillis(duration)
-  if (millis > 0) return millis
-  throw new RangeError(`total must be a positive duration, got ${Duration.format(Duration.fromInputUnsafe(duration))}`)
 }

@@ -11,7 +11,7 @@
  */
 import type * as Fields from "@sluice/core/Fields"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
@@ -20,6 +20,7 @@ import type * as Scope from "effect/Scope"
 import type { ConnectionOptions } from "node:tls"
 import type * as Body from "./Body.ts"
 import { type MockRequest, mockUpstream } from "./internal/mockUpstream.ts"
+import { requirePositive } from "./internal/options.ts"
 import type * as ProxyError from "./ProxyError.ts"
 import * as Target from "./Target.ts"
 import * as Transport from "./Transport.ts"
@@ -190,14 +191,6 @@ const resolveTarget = (input: string | URL, tls: ConnectionOptions | undefined):
       ...(secure && tls !== undefined ? { tls } : undefined)
     }
   }
-}
-
-const requirePositive = (name: string, duration: Duration.Input): number => {
-  const millis = Duration.toMillis(duration)
-  if (millis > 0) return millis
-  throw new RangeError(
-    `${name} must be a positive duration, got ${Duration.format(Duration.fromInputUnsafe(duration))}`
-  )
 }
 
 const make = (name: string, transport: Transport.Transport["Service"], settings: Resolved): Upstream => {
