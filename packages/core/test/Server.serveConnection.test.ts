@@ -48,7 +48,7 @@ describe("Server.serveConnection", () => {
         )
         const text = yield* all(client)
         assert.deepStrictEqual(text.match(/\r\n\r\n(\d)/g), ["\r\n\r\n1", "\r\n\r\n2"])
-        client.destroy()
+        client.end()
         yield* Fiber.join(serving)
       })
     ))

@@ -1,4 +1,4 @@
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import type * as Exchange from "@sluice/core/Exchange"
 import type { App, RawConnection } from "@sluice/core/testing"
 import * as Cause from "effect/Cause"
@@ -111,6 +111,8 @@ const truncations = [
   ["B133 a body until the end of the connection and RST", answer("200 OK", [], "abc"), "reset"]
 ] as const
 
+const nodeMajor = Number(process.versions.node.split(".")[0])
+
 describe("Proxy, an upstream that breaks off", () => {
   for (const [name, response, how] of truncations) {
     both(`${name}: the client sees an abort`, (path) =>
@@ -130,6 +132,11 @@ describe("Proxy, an upstream that breaks off", () => {
         assert.strictEqual(ended.status, 200)
       }))
 
+    // A reset that comes at once with the bytes before it is an end for the reads of Node 22: nobody can tell.
+    if (how === "reset" && nodeMajor < 24) {
+      it.skip(`${name}, all at once: not on Node 22, which reads such a reset as an end`, () => {})
+      continue
+    }
     both(`${name}, all at once: the client sees an abort`, (path) =>
       Effect.gen(function*() {
         const { app, client, origin } = yield* proxied(path)

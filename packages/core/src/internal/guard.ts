@@ -79,7 +79,10 @@ const leave = (
 ): Effect.Effect<Response> => {
   if (refusesUpgrade(exchange, request)) {
     // Sound: a request whose connection may switch came over HTTP/1.
-    observeResponse(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, exchange)
+    const node = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    // Node has taken its parser off the connection, so no further request can be read from it.
+    node.shouldKeepAlive = false
+    observeResponse(node, exchange)
   }
   const hook = takePreResponseHook(context)
   if (hook === undefined || exchange.committed) return Effect.succeed(watch(exchange, response))

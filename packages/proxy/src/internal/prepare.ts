@@ -142,10 +142,18 @@ export const patch = (fields: Fields.Fields, { remove, set }: FieldPatch): Field
 }
 
 export const responseHead = (response: UpstreamResponse, { via }: Plan): ResponseHead => {
-  const fields = HopByHop.response(response.fields)
+  const fields = response.status === upgradeRequired
+    ? withUpgrade(HopByHop.response(response.fields), Fields.get(response.fields, "upgrade"))
+    : HopByHop.response(response.fields)
   return {
     status: response.status,
     reason: response.reason,
     fields: via === undefined ? fields : Via.append(fields, via, response.httpVersion)
   }
 }
+
+const upgradeRequired = 426
+
+/** A 426 must say what to switch to (RFC 9110, 15.5.22), and it says so for this hop. */
+const withUpgrade = (fields: Fields.Fields, protocol: string | undefined): Fields.Fields =>
+  protocol === undefined ? fields : [...fields, "Connection", "Upgrade", "Upgrade", protocol]

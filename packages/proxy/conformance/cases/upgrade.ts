@@ -1,0 +1,90 @@
+import * as Effect from "effect/Effect"
+import { answer, ask, asked, type Case, check, type Context, define, exchange, get, lines, same } from "../Case.ts"
+
+const handshake = get(
+  "/socket",
+  "Connection: Upgrade",
+  "Upgrade: websocket",
+  "Sec-WebSocket-Version: 13",
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+)
+
+/** The 101 that accepts {@link handshake}. */
+const switching = (...fields: ReadonlyArray<string>): string =>
+  answer("101 Switching Protocols", [
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+    ...fields
+  ])
+
+/** A handshake, with what follows each side's head in the same packet. */
+const tunnel = Effect.fnUntraced(function*(context: Context, early = "", glued = "") {
+  const client = yield* context.connect
+  yield* client.send(handshake + early)
+  const origin = yield* context.origin
+  const seen = yield* origin.nextRequestHead
+  yield* origin.send(switching("X-A: 1") + glued)
+  const got = yield* client.responseHead
+  yield* same("the status", got.status, 101)
+  return { client, got, origin, seen }
+})
+
+/** A refusal that the client gets as it is. */
+const refusal = (status: string, fields: ReadonlyArray<string>): Case =>
+  define("B205", `a refusal with ${status} is relayed, and the connection goes on`, function*(context) {
+    const refused = answer(status, [...fields, "Content-Length: 2"], "no")
+    const { client, got } = yield* exchange(context, handshake, refused)
+    yield* same("the status", got.status, Number(status.slice(0, 3)))
+    yield* same("the body", got.text, "no")
+    yield* same("the next body", (yield* ask(context, client, get("/next"))).got.text, "ok")
+  })
+
+/** A 101 that does not fit the request. */
+const misfit = (number: string, title: string, request: string, response: string): Case =>
+  define(number, title, function*(context) {
+    const client = yield* context.connect
+    yield* client.send(request)
+    const { origin } = yield* asked(context, client)
+    yield* origin.send(response)
+    yield* same("the status", (yield* client.response()).status, 502)
+    yield* origin.ended
+  })
+
+/** B13: upgrades. */
+export const upgrade: ReadonlyArray<Case> = [
+  define("B202", "a tunnel carries bytes both ways, and the 101 its fields", function*(context) {
+    const { client, got, origin, seen } = yield* tunnel(context)
+    yield* same("Upgrade upstream", lines(seen, "upgrade"), ["websocket"])
+    yield* check(/upgrade/i.test(seen.get("connection") ?? ""), "Connection: upgrade is missing upstream")
+    yield* same("X-A", lines(got, "x-a"), ["1"])
+    yield* same("Sec-WebSocket-Accept", lines(got, "sec-websocket-accept"), ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="])
+    yield* client.send("\x00up\xff")
+    yield* origin.read("\x00up\xff")
+    yield* origin.send("\x00down\xff")
+    yield* client.read("\x00down\xff")
+  }),
+  define("B203", "bytes that come with the handshake are delivered", function*(context) {
+    const { client, origin } = yield* tunnel(context, "early")
+    yield* origin.read("early")
+    yield* client.send("late")
+    yield* same("what follows", yield* origin.read("late"), "late")
+  }),
+  define("B204", "bytes glued to the 101 are delivered", function*(context) {
+    const { client, origin } = yield* tunnel(context, "", "glued")
+    yield* client.read("glued")
+    yield* origin.send("late")
+    yield* same("what follows", yield* client.read("late"), "late")
+  }),
+  refusal("403 Forbidden", []),
+  refusal("302 Found", ["Location: /elsewhere"]),
+  refusal("200 OK", []),
+  misfit("B206", "a 101 with another protocol is a 502", handshake, switching().replace(": websocket", ": other")),
+  misfit("B206", "a 101 without a protocol is a 502", handshake, answer("101 Switching Protocols")),
+  misfit("B207", "a 101 that nobody asked for is a 502", get("/"), switching()),
+  define("B216", "the end of one side of a tunnel reaches the other", function*(context) {
+    const { client, origin } = yield* tunnel(context)
+    yield* origin.reset
+    yield* client.ended
+  })
+]
