@@ -33,6 +33,9 @@ const isPathOrAbsolute = (target: string): boolean => target.charCodeAt(0) === 4
 const hostGrammar = /^(?:\[[0-9a-f:.]+\]|[\w.~!$&'()*+;=%-]*)(?::\d*)?$/i
 const lengthGrammar = /^(?:0|[1-9]\d*)$/
 
+/** Beyond the safe integers a length would be sent on as another one. */
+const isLength = (value: string): boolean => lengthGrammar.test(value) && Number.isSafeInteger(Number(value))
+
 /** One pass over the raw fields; names are told apart by length first, because this runs on every request. */
 const checkFields = (request: IncomingMessage): Rejection | undefined => {
   const raw = request.rawHeaders
@@ -44,7 +47,7 @@ const checkFields = (request: IncomingMessage): Rejection | undefined => {
       if (++hosts > 1) return { status: 400, reason: "more than one Host" }
       if (!hostGrammar.test(raw[i + 1])) return { status: 400, reason: "invalid Host" }
     } else if (length === 14 && raw[i].toLowerCase() === "content-length") {
-      if (!lengthGrammar.test(raw[i + 1])) return { status: 400, reason: "invalid Content-Length" }
+      if (!isLength(raw[i + 1])) return { status: 400, reason: "invalid Content-Length" }
     } else if (length === 17 && raw[i].toLowerCase() === "transfer-encoding") {
       codings = codings === undefined ? raw[i + 1] : `${codings}, ${raw[i + 1]}`
     }

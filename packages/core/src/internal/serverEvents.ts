@@ -57,10 +57,22 @@ export class ServerEvents {
     server.on(
       "connect",
       (request: SluiceRequest, socket: Duplex) => {
-        if (!refused.has(request.socket)) this.rejectSocket(socket, { status: 501, reason: "CONNECT" }, request)
+        this.adopt(socket)
+        if (!refused.has(request.socket)) {
+          this.rejectInTurn(socket as Socket, { status: 501, reason: "CONNECT" }, request)
+        }
       }
     )
     server.on("clientError", (error: ParserError, socket: Duplex) => this.malformed(error, socket as Socket))
+  }
+
+  /**
+   * With CONNECT and Upgrade Node lets go of a socket: its errors would be nobody's and end the process, and its end would
+   * not be that of the responses that wait for their turn on it.
+   */
+  private adopt(socket: Duplex): void {
+    socket.on("error", () => {})
+    socket.once("close", () => this.active.abandon(socket))
   }
 
   private observe(exchange: ExchangeState, rejection: Rejection): void {
@@ -83,7 +95,14 @@ export class ServerEvents {
   private rejectAfter(current: SluiceResponse, socket: Socket, rejection: Rejection): void {
     if (afterCurrent.has(socket)) return
     afterCurrent.add(socket)
-    current.once("finish", () => this.rejectSocket(socket, rejection))
+    current.once("finish", () => this.rejectInTurn(socket, rejection))
+  }
+
+  /** Every response before it goes first: those that wait take the socket as the one before them finishes. */
+  private rejectInTurn(socket: Socket, rejection: Rejection, request?: SluiceRequest): void {
+    const current = currentResponse(socket)
+    if (current === undefined) return this.rejectSocket(socket, rejection, request)
+    current.once("finish", () => this.rejectInTurn(socket, rejection, request))
   }
 
   /** The body of the request that is being handled is malformed or late: its handler can't go on. */
@@ -128,6 +147,7 @@ export class ServerEvents {
 
   /** Begins the exchange of an upgrade request, whose response goes to the socket without Node's response class. */
   upgrade(request: SluiceRequest, socket: Duplex, head: Buffer): boolean {
+    this.adopt(socket)
     if (refused.has(request.socket)) return false
     const rejection = checkRequest(request, this.limits)
     if (rejection !== undefined) {
