@@ -7,10 +7,11 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
 import type { ServerResponse } from "node:http"
-import { Readable } from "node:stream"
+import { type Duplex, Readable } from "node:stream"
 import * as Problem from "../Problem.ts"
 import { exchangeOf } from "./attach.ts"
 import type { ExchangeState } from "./exchangeState.ts"
+import { linger } from "./lingeringClose.ts"
 import { observeResponse } from "./nodeResponse.ts"
 import { takePreResponseHook } from "./preResponse.ts"
 import { render } from "./render.ts"
@@ -82,6 +83,9 @@ const leave = (
     const node = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
     // Node has taken its parser off the connection, so no further request can be read from it.
     node.shouldKeepAlive = false
+    // Sound: until it is a response, what carries the answer to an upgrade request is its socket.
+    const socket = exchange.carrier as Duplex
+    node.once("finish", () => linger(socket))
     observeResponse(node, exchange)
   }
   const hook = takePreResponseHook(context)

@@ -15,8 +15,13 @@ export const isLingering = (socket: Duplex): boolean => lingering.has(socket)
 export const lingeringClose = (socket: Duplex, lastBytes: string): void => {
   lingering.add(socket)
   socket.on("error", () => {})
+  socket.end(lastBytes)
+  linger(socket)
+}
+
+/** Reads on for a while a connection that has had its last answer; unread, it would not even notice that its peer left. */
+export const linger = (socket: Duplex): void => {
   const timer = setTimeout(() => socket.destroy(), grace)
   socket.once("close", () => clearTimeout(timer))
-  socket.end(lastBytes)
   socket.resume()
 }
