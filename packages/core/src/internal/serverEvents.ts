@@ -149,9 +149,9 @@ export class ServerEvents {
   upgrade(request: SluiceRequest, socket: Duplex, head: Buffer): boolean {
     this.adopt(socket)
     if (refused.has(request.socket)) return false
-    const rejection = checkRequest(request, this.limits)
+    const rejection = checkRequest(request, this.limits) ?? behindAnother(socket as Socket)
     if (rejection !== undefined) {
-      this.rejectSocket(socket, rejection, request)
+      this.rejectInTurn(socket as Socket, rejection, request)
       return false
     }
     const exchange = new ExchangeState(arrivalOf(request, this.timing))
@@ -180,6 +180,12 @@ const refused = new WeakSet<Socket>()
 /** At `requestsPerConnection` Node says `Connection: close` by itself, and then waits for the client to close. */
 const isLast = (response: SluiceResponse): boolean =>
   (response as unknown as { readonly maxRequestsOnConnectionReached: boolean }).maxRequestsOnConnectionReached
+
+/** Node gives the connection away at once, so a response that is still to be written on it would get mixed up with it. */
+const behindAnother = (socket: Socket): Rejection | undefined =>
+  currentResponse(socket) === undefined
+    ? undefined
+    : { status: 400, reason: "Upgrade behind a request that is not answered yet" }
 
 const outcomeOf = (rejection: Rejection): Outcome =>
   rejection.status === 408 ? { _tag: "TimedOut", clock: "request" } : { _tag: "Rejected", reason: rejection.reason }
