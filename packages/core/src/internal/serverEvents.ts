@@ -32,6 +32,7 @@ export class ServerEvents {
     const answer = (request: SluiceRequest, response: SluiceResponse, rejection: Rejection | undefined) => {
       if (refused.has(request.socket)) return
       this.active.add(response.exchange)
+      if (response.socket === null) closeWith(request.socket, response)
       if (this.timing.closing() || isLast(response)) response.shouldKeepAlive = false
       if (rejection !== undefined) {
         refused.add(request.socket)
@@ -114,6 +115,7 @@ export class ServerEvents {
     // Whatever its handler still writes has nowhere to go.
     current.detachSocket(socket)
     this.answerRaw(exchange, socket, rejection)
+    close(current)
     if (fiber !== undefined) Cancellation.interrupt(fiber, Cancellation.clientAborted)
   }
 
@@ -186,6 +188,20 @@ const behindAnother = (socket: Socket): Rejection | undefined =>
   currentResponse(socket) === undefined
     ? undefined
     : { status: 400, reason: "Upgrade behind a request that is not answered yet" }
+
+/** Node closes the response that has the connection when that is lost; those that wait for their turn would wait for ever. */
+const closeWith = (socket: Socket, response: SluiceResponse): void => {
+  const onClose = () => close(response)
+  socket.once("close", onClose)
+  response.once("close", () => socket.off("close", onClose))
+}
+
+/** Ends a response that will never get a connection: whoever writes it is told. */
+const close = (response: SluiceResponse): void => {
+  if (response.closed) return
+  response.destroy()
+  response.emit("close")
+}
 
 const outcomeOf = (rejection: Rejection): Outcome =>
   rejection.status === 408 ? { _tag: "TimedOut", clock: "request" } : { _tag: "Rejected", reason: rejection.reason }
