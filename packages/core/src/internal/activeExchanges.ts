@@ -1,6 +1,4 @@
 import * as Effect from "effect/Effect"
-import { ServerResponse } from "node:http"
-import type { Duplex } from "node:stream"
 import * as Cancellation from "../Cancellation.ts"
 import type { ExchangeState } from "./exchangeState.ts"
 
@@ -27,15 +25,6 @@ export class ActiveExchanges {
     const waiting = this.waiting
     this.waiting = []
     for (const resume of waiting) resume()
-  }
-
-  /** Ends the responses that wait for their turn on a connection that is gone, as Node does with the one that has it. */
-  abandon(socket: Duplex): void {
-    for (const { carrier } of this.exchanges) {
-      if (!(carrier instanceof ServerResponse) || carrier.req.socket !== socket || carrier.closed) continue
-      carrier.destroy()
-      carrier.emit("close")
-    }
   }
 
   /** No connection is used again after the response it carries now. */

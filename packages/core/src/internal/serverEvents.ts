@@ -58,22 +58,13 @@ export class ServerEvents {
     server.on(
       "connect",
       (request: SluiceRequest, socket: Duplex) => {
-        this.adopt(socket)
+        adopt(socket as Socket)
         if (!refused.has(request.socket)) {
           this.rejectInTurn(socket as Socket, { status: 501, reason: "CONNECT" }, request)
         }
       }
     )
     server.on("clientError", (error: ParserError, socket: Duplex) => this.malformed(error, socket as Socket))
-  }
-
-  /**
-   * With CONNECT and Upgrade Node lets go of a socket: its errors would be nobody's and end the process, and its end would
-   * not be that of the responses that wait for their turn on it.
-   */
-  private adopt(socket: Duplex): void {
-    socket.on("error", () => {})
-    socket.once("close", () => this.active.abandon(socket))
   }
 
   private observe(exchange: ExchangeState, rejection: Rejection): void {
@@ -149,7 +140,7 @@ export class ServerEvents {
 
   /** Begins the exchange of an upgrade request, whose response goes to the socket without Node's response class. */
   upgrade(request: SluiceRequest, socket: Duplex, head: Buffer): boolean {
-    this.adopt(socket)
+    adopt(socket as Socket)
     if (refused.has(request.socket)) return false
     const rejection = checkRequest(request, this.limits) ?? behindAnother(socket as Socket)
     if (rejection !== undefined) {
@@ -194,6 +185,16 @@ const closeWith = (socket: Socket, response: SluiceResponse): void => {
   const onClose = () => close(response)
   socket.once("close", onClose)
   response.once("close", () => socket.off("close", onClose))
+}
+
+/**
+ * With CONNECT and Upgrade Node lets go of a socket: its errors would be nobody's and end the process, and its end would not
+ * be that of the response that has it.
+ */
+const adopt = (socket: Socket): void => {
+  socket.on("error", () => {})
+  const current = currentResponse(socket)
+  if (current !== undefined) closeWith(socket, current)
 }
 
 /** Ends a response that will never get a connection: whoever writes it is told. */

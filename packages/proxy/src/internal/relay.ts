@@ -54,7 +54,9 @@ export const relay = (
     bodiless: incoming.method === "HEAD" || hasNoLength(status) || status === 304,
     total,
     exchange: incoming.exchange,
-    announced: wantsTrailers(incoming.exchange) ? Fields.get(received, "trailer") : undefined
+    announced: body.length === undefined && wantsTrailers(incoming.exchange)
+      ? Fields.get(received, "trailer")
+      : undefined
   }
   return Effect.flatMap(
     DirectResponse.take,
@@ -101,8 +103,7 @@ class Writer implements BodyConsumer {
 
   start(): void {
     const { announced, bodiless, body, reason, status, total } = this.outgoing
-    const isChunked = !bodiless && body.length === undefined
-    const fields = announced !== undefined && isChunked
+    const fields = announced !== undefined && !bodiless
       ? Fields.append(this.outgoing.fields, "Trailer", announced)
       : this.outgoing.fields
     // Sound: Node takes a flat array of names and values; it does not write to it.
@@ -166,7 +167,7 @@ const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerR
     if (outgoing.bodiless || outgoing.body.length === 0) return HttpServerResponse.empty(options)
     const cutOff = yield* DirectResponse.noteCutOff
     const { announced, exchange } = outgoing
-    if (announced !== undefined && outgoing.body.length === undefined) yield* Exchange.editHead(announce(announced))
+    if (announced !== undefined) yield* Exchange.editHead(announce(announced))
     const readable = new BodyReadable(
       outgoing.body,
       (error) => cutOff(Cause.fail(error)),
