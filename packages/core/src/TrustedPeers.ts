@@ -3,7 +3,7 @@
  *
  * **When to use** Behind a load balancer or another proxy the peer of a connection is that proxy, not the client. Name the
  * peers whose `X-Forwarded-*` or `Forwarded` may be believed: by network ({@link networks}) or by their number
- * ({@link hops}). By default nobody is trusted ({@link none}), and these fields are ignored.
+ * ({@link hops}); or the one field in which a CDN tells the client's address ({@link header}). By default nobody is trusted ({@link none}), and these fields are ignored.
  *
  * **Details** Entries are read from the right: each was written by the party to its right, so the first one that is not
  * a trusted proxy's is the client's address, and what stands left of it is hearsay that is not looked at. The scheme and
@@ -32,6 +32,17 @@ import * as cidr from "./internal/cidr.ts"
 export type Source = "X-Forwarded" | "Forwarded"
 
 /**
+ * A single field that holds the client's address and nothing else.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SingleField {
+  /** In lower case. */
+  readonly field: string
+}
+
+/**
  * What is known about the peer of a connection.
  *
  * @category models
@@ -50,7 +61,7 @@ export interface Peer {
  * @since 0.1.0
  */
 export interface TrustedPeers {
-  readonly source: Source
+  readonly source: Source | SingleField
   /** How many proxies stand before this server, or `undefined` when they are known by their addresses. */
   readonly hops: number | undefined
   /** What is known about a peer, by the address of its socket: `undefined` for a Unix socket. */
@@ -89,7 +100,7 @@ const cached = (look: (address: string) => Peer): (address: string) => Peer => {
 }
 
 const make = (
-  options: Options,
+  options: { readonly source?: TrustedPeers["source"] },
   policy: {
     readonly hops?: number
     readonly unix: Peer
@@ -173,6 +184,40 @@ const toNetworks = (entry: Network): ReadonlyArray<IpNetwork.IpNetwork> => {
 }
 
 /**
+ * Trusts one field of the peers in these networks, as CDNs and some balancers write it: `CF-Connecting-IP`,
+ * `True-Client-IP`, `Fastly-Client-IP`, `X-Real-IP`.
+ *
+ * **Details** The field has one line with one address; anything else is a typed failure, and without it the peer is the client.
+ * `X-Forwarded-*` and `Forwarded` are not read, from nobody, so scheme and host are those of the connection. Throws
+ * a `TypeError` for a name that is no field, or whose field is a list, and a `RangeError` that names the entry when one is no
+ * network.
+ *
+ * **Gotchas** The networks must be the CDN's own: whoever reaches the server from one of them can be anybody.
+ *
+ * @example
+ * ```ts
+ * import { Fields, TrustedPeers } from "@sluice/core"
+ * import { Result } from "effect"
+ *
+ * const trusted = TrustedPeers.header("CF-Connecting-IP", ["173.245.48.0/20"])
+ * const fields = Fields.make(["X-Forwarded-For", "1.1.1.1"], ["CF-Connecting-IP", "203.0.113.7"])
+ * console.log(Result.getOrThrow(TrustedPeers.resolve(trusted, "173.245.48.9", fields)).address) // => 203.0.113.7
+ * console.log(Result.getOrThrow(TrustedPeers.resolve(trusted, "198.51.100.4", fields)).address) // => 198.51.100.4
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const header = (name: string, list: ReadonlyArray<Network>): TrustedPeers => {
+  const field = name.toLowerCase()
+  if (!/^[!#$%&'*+\-.^`|~\w]+$/.test(name) || field === "forwarded" || field.startsWith("x-forwarded-")) {
+    throw new TypeError(`TrustedPeers: header must name a field with one address, got ${JSON.stringify(name)}`)
+  }
+  const { contains, hops, peer } = networks(list)
+  return { source: { field }, hops, peer, contains }
+}
+
+/**
  * Trusts as many proxies as stand before this server, whatever their addresses are.
  *
  * **Details** With two, the client's address is the second entry from the right. When there are fewer entries, the request
@@ -249,10 +294,20 @@ type Resolved = Result.Result<Client, Forwarded.InvalidForwarded>
 export const resolve = (self: TrustedPeers, address: string | undefined, fields: Fields.Fields): Resolved => {
   const peer = self.peer(address)
   if (!peer.trusted) return Result.succeed(direct(peer))
+  if (typeof self.source === "object") return fromField(self.source, peer, fields)
   return self.source === "Forwarded" ? fromForwarded(self, peer, fields) : fromXForwarded(self, peer, fields)
 }
 
 const direct = (peer: Peer): Client => ({ address: peer.address, proto: undefined, host: undefined })
+
+const fromField = ({ field }: SingleField, peer: Peer, fields: Fields.Fields): Resolved => {
+  const values = Fields.getAll(fields, field)
+  if (values.length === 0) return Result.succeed(direct(peer))
+  const node = Result.getOrUndefined(Forwarded.parseFor(values[0].trim()))
+  return values.length === 1 && node?._tag === "Ip"
+    ? Result.succeed({ address: node.address, proto: undefined, host: undefined })
+    : Result.fail(new Forwarded.InvalidForwarded({ field, reason: "not one address" }))
+}
 
 const fromXForwarded = (self: TrustedPeers, peer: Peer, fields: Fields.Fields): Resolved => {
   const entries = Forwarded.entries(fields, "X-Forwarded-For")
@@ -368,7 +423,8 @@ export interface Outgoing {
  * dropped, and the upstream hears of the peer only. From a trusted one, the family of fields that it writes goes on with
  * the peer at its end, and its scheme and host stay as they are; the other family is dropped, as it may be the client's,
  * and is made from the first when it is sent. Names with underscores, which some upstreams take for the same names, are
- * dropped from either. A peer on a Unix socket adds no address. When the address of a peer can't be read, everything is
+ * dropped from either. The field of {@link header} goes on from a trusted peer only, and nothing else of the kind does. A peer
+ * on a Unix socket adds no address. When the address of a peer can't be read, everything is
  * dropped and nothing is set.
  *
  * @example
@@ -391,17 +447,17 @@ export const outgoing = (
   const x = options.xForwarded ?? true
   const by = typeof options.forwarded === "object" ? options.forwarded.by : undefined
   const rfc = options.forwarded !== undefined && options.forwarded !== false
-  const dropFromTrusted = self.source === "Forwarded" ? dropsUnder(false, !rfc) : dropsUnder(x, false)
+  const { trusted, untrusted } = drops(self.source, x, rfc)
   return (connection, fields) => {
     const peer = self.peer(connection.peer)
-    if (peer === unknownPeer && isAddress(connection.peer)) return { drop: isManaged, set: Fields.empty }
+    if (peer === unknownPeer && isAddress(connection.peer)) return { drop: untrusted, set: Fields.empty }
     const set: Array<string> = []
     if (x) addXForwarded(set, peer, connection, peer.trusted ? toldByX(self, peer, fields) : nothing)
     if (rfc) {
       const before = peer.trusted ? toldByForwarded(self, peer, fields) : []
       set.push("Forwarded", Forwarded.format([...before, ownElement(peer, connection, by)]))
     }
-    return { drop: peer.trusted ? dropFromTrusted : isManaged, set }
+    return { drop: peer.trusted ? trusted : untrusted, set }
   }
 }
 
@@ -413,6 +469,22 @@ const isManaged = (lowerName: string): boolean => {
   if (first !== 0x78 && first !== 0x66) return false
   const name = lowerName.includes("_") ? lowerName.replaceAll("_", "-") : lowerName
   return name === "forwarded" || name === "x-real-ip" || name.startsWith("x-forwarded-")
+}
+
+interface Drops {
+  readonly trusted: Outgoing["drop"]
+  readonly untrusted: Outgoing["drop"]
+}
+
+const drops = (source: TrustedPeers["source"], x: boolean, rfc: boolean): Drops => {
+  if (typeof source === "object") {
+    const { field } = source
+    const dashed = field.replaceAll("_", "-")
+    const untrusted = (lowerName: string): boolean => lowerName.replaceAll("_", "-") === dashed || isManaged(lowerName)
+    return { trusted: (lowerName) => lowerName !== field && untrusted(lowerName), untrusted }
+  }
+  const trusted = source === "Forwarded" ? dropsUnder(false, !rfc) : dropsUnder(x, false)
+  return { trusted, untrusted: isManaged }
 }
 
 const xForwardedNames: ReadonlySet<string> = new Set(["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"])

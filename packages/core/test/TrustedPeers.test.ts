@@ -188,6 +188,83 @@ const networkOf = (text: string, length: number) => {
   return IpNetwork.fromAddressUnsafe(address, length)
 }
 
+describe("TrustedPeers.header", () => {
+  const cdn = TrustedPeers.header("CF-Connecting-IP", ["10.0.0.0/8"])
+  const fields = Fields.make(
+    ["CF-Connecting-IP", "203.0.113.7"],
+    ["X-Forwarded-For", "6.6.6.6"],
+    ["X-Forwarded-Proto", "https"],
+    ["X-Forwarded-Host", "evil.test"],
+    ["Forwarded", "for=6.6.6.6"]
+  )
+
+  it("C103 the client is who the one field of a trusted peer says", () => {
+    assert.deepStrictEqual(clientOf(cdn, lb, fields), { address: "203.0.113.7", proto: undefined, host: undefined })
+    assert.strictEqual(address(cdn, "198.51.100.4", fields), "198.51.100.4")
+    assert.strictEqual(address(cdn, lb, xff("6.6.6.6")), lb)
+    assert.strictEqual(address(cdn, lb, ["cf-connecting-ip", "::ffff:203.0.113.7"]), "203.0.113.7")
+  })
+
+  for (
+    const lines of [
+      ["203.0.113.7, 6.6.6.6"],
+      ["203.0.113.7", "203.0.113.7"],
+      ["unknown"],
+      ["_hidden"],
+      ["evil.test"],
+      [""]
+    ]
+  ) {
+    it(`C103 ${lines.join(" and ") || "an empty value"} is a failure`, () => {
+      const several = Fields.make(...lines.map((line) => ["CF-Connecting-IP", line] as const))
+      assert.strictEqual(failure(cdn, lb, several), "cf-connecting-ip")
+      assert.strictEqual(address(cdn, "198.51.100.4", several), "198.51.100.4")
+    })
+  }
+
+  it("C103 an upstream hears of client and peer, and of nothing that the client made up", () => {
+    const forged = Fields.make(
+      ["CF_Connecting_IP", "6.6.6.6"],
+      ["X-Real-IP", "6.6.6.6"],
+      ["Accept", "*/*"]
+    )
+    const all = [...fields, ...forged]
+    const connection = { peer: lb, tls: true, host: "shop.test" }
+    const trusted = TrustedPeers.outgoing(cdn)(connection, all)
+    assert.deepStrictEqual(Fields.filter(all, (name) => !trusted.drop(name)), [
+      "CF-Connecting-IP",
+      "203.0.113.7",
+      "Accept",
+      "*/*"
+    ])
+    assert.deepStrictEqual(trusted.set, [
+      "X-Forwarded-For",
+      `203.0.113.7, ${lb}`,
+      "X-Forwarded-Proto",
+      "https",
+      "X-Forwarded-Host",
+      "shop.test"
+    ])
+    const direct = TrustedPeers.outgoing(cdn)({ ...connection, peer: "198.51.100.4" }, all)
+    assert.deepStrictEqual(Fields.filter(all, (name) => !direct.drop(name)), ["Accept", "*/*"])
+    assert.strictEqual(Fields.get(direct.set, "x-forwarded-for"), "198.51.100.4")
+  })
+
+  it("C103 X-Real-IP can be that field", () => {
+    const real = TrustedPeers.header("X-Real-IP", ["10.0.0.1"])
+    assert.strictEqual(address(real, lb, ["X-Real-IP", "203.0.113.7"]), "203.0.113.7")
+    const { drop } = TrustedPeers.outgoing(real)({ peer: lb, tls: false, host: undefined }, Fields.empty)
+    assert.deepStrictEqual([drop("x-real-ip"), drop("x_real_ip"), drop("x-forwarded-for")], [false, true, true])
+  })
+
+  it("C103 refuses names and networks that are none", () => {
+    for (const name of ["", "no name", "Forwarded", "X-Forwarded-For"]) {
+      assert.throws(() => TrustedPeers.header(name, ["private"]), TypeError, "header")
+    }
+    assert.throws(() => TrustedPeers.header("X-Real-IP", ["nowhere"]), RangeError, "nowhere")
+  })
+})
+
 describe("TrustedPeers.outgoing", () => {
   const forged = Fields.make(
     ["X-Forwarded-For", "1.1.1.1"],
