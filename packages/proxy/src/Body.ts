@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import type * as Fields from "@sluice/core/Fields"
 import type { Readable } from "node:stream"
 
 /**
@@ -42,6 +43,8 @@ export interface OneShot {
   readonly stream: Readable
   /** In bytes; `undefined` sends it chunked. */
   readonly contentLength: number | undefined
+  /** The fields to send after a chunked body, asked for once the stream has ended. @default none */
+  readonly trailers?: () => Fields.Fields
 }
 
 /**

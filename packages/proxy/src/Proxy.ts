@@ -24,15 +24,18 @@ import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Incoming from "./Incoming.ts"
-import { requirePositive, requireSize } from "./internal/options.ts"
+import { bufferBody } from "./internal/bufferBody.ts"
+import { requirePositive } from "./internal/options.ts"
 import {
   type Draft,
+  endsHere,
   forwarding,
   inspect,
+  messagePlan,
   type Plan,
   responseHead,
   toRequest,
@@ -41,19 +44,21 @@ import {
 import { relay } from "./internal/relay.ts"
 import { headTimeout, start as startClock, type TotalClock } from "./internal/totalClock.ts"
 import * as ProxyError from "./ProxyError.ts"
+import type * as Rewrite from "./Rewrite.ts"
 import type * as Target from "./Target.ts"
 import type { BodyConsumer, UpstreamResponse } from "./Transport.ts"
 import { tunnel } from "./Tunnel.ts"
-import type { Upstream } from "./Upstream.ts"
+import type { Request, Upstream } from "./Upstream.ts"
 
 /**
- * Changes to fields: those in `remove` go, then those in `set` replace whatever has their name.
+ * Changes to fields: those in `remove` go, then those in `set` replace whatever has their name. A list is a line for each
+ * of its members, as `Set-Cookie` needs it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FieldPatch {
-  readonly set?: Readonly<Record<string, string>>
+  readonly set?: Readonly<Record<string, string | ReadonlyArray<string>>>
   readonly remove?: ReadonlyArray<string>
 }
 
@@ -82,7 +87,7 @@ export interface Forward extends FieldPatch {
  */
 export interface Respond {
   readonly _tag: "Respond"
-  readonly response: HttpServerResponse
+  readonly response: HttpServerResponse.HttpServerResponse
 }
 
 /**
@@ -140,6 +145,28 @@ export interface Options<E, R, E2, R2> extends Target.Options, TrustedPeers.Outg
    * its request is aborted. @default no limit
    */
   readonly maxRequestBody?: number
+  /**
+   * Reads a request's body of up to so many bytes into memory before the upstream is contacted, and sends it with its
+   * `Content-Length`: 413 beyond it. For upstreams that can't read chunks, and for bodies that are to be sent again. A
+   * client that expects a 100 gets it from the proxy. @default bodies are relayed as they come
+   */
+  readonly bufferRequestBody?: number
+  /**
+   * The names of trailer fields of a chunked request that are relayed; all others are dropped (RFC 9110, 6.5.1). Fields
+   * that frame, route, authenticate or modify a request are refused with a `TypeError`, and so is the option together with
+   * `bufferRequestBody`, for nothing follows a body with a length. @default none
+   */
+  readonly requestTrailers?: ReadonlyArray<string>
+  /**
+   * Whether the client's query goes on byte for byte, or as `Target.cleanQuery` makes it: without what some recipients
+   * read otherwise than the proxy's own checks did. What `direct` sets is sent as it is. @default "preserve"
+   */
+  readonly query?: "preserve" | "clean"
+  /**
+   * Puts the upstream's redirects and cookies into the client's terms, before `mapResponse` sees them. `to` is `stripPrefix`
+   * unless it says otherwise. @default nothing is rewritten
+   */
+  readonly rewrite?: Rewrite.Options
 }
 
 /**
@@ -163,7 +190,7 @@ export const proceed = (changes: Omit<Forward, "_tag"> = {}): Forward => ({ _tag
  * @category constructors
  * @since 0.1.0
  */
-export const respond = (response: HttpServerResponse): Respond => ({ _tag: "Respond", response })
+export const respond = (response: HttpServerResponse.HttpServerResponse): Respond => ({ _tag: "Respond", response })
 
 /**
  * Relays the upstream's response, with the changes given.
@@ -209,7 +236,7 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     forwarding: forwarding(options.trust, options),
     via: options.via === undefined ? "sluice" : options.via === false ? undefined : options.via,
     target: options.stripPrefix === undefined ? undefined : { stripPrefix: options.stripPrefix },
-    maxRequestBody: requireSize("maxRequestBody", options.maxRequestBody ?? Infinity)
+    ...messagePlan(options)
   }
   const total = options.total === undefined ? undefined : requirePositive("total", options.total)
 
@@ -230,8 +257,14 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
   const exchange = (draft: Draft, changes: Forward, client: Switching | undefined): Answer => {
     const request = toRequest(draft, changes, client?.protocol)
     if (Result.isFailure(request)) return Effect.fail(request.failure)
+    return plan.buffers
+      ? Effect.flatMap(bufferBody(request.success), (request) => transmit(draft, request, client))
+      : transmit(draft, request.success, client)
+  }
+
+  const transmit = (draft: Draft, request: Request, client: Switching | undefined): Answer => {
     const clock = total === undefined ? undefined : startClock(total, draft.fiber)
-    const sent = Effect.flatMap(upstream, ({ send }) => headTimeout(send(request.success), clock))
+    const sent = Effect.flatMap(upstream, ({ send }) => headTimeout(send(request), clock))
     return Effect.flatMap(sent, (response): Answer => {
       if (response.tunnel === undefined) return answer(draft, response, clock)
       return client === undefined
@@ -245,6 +278,7 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
 
   /** A request that asks to switch, over a connection that can't, is an ordinary one (RFC 9110, 7.8). */
   const send = (draft: Draft, changes: Forward): Answer => {
+    if (endsHere(draft.incoming)) return Effect.succeed(HttpServerResponse.empty())
     const protocol = wantedProtocol(draft.incoming)
     if (protocol === undefined) return exchange(draft, changes, undefined)
     return Effect.flatMap(

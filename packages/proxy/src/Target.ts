@@ -16,6 +16,7 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
+import { climbs } from "./internal/climbs.ts"
 import * as ProxyError from "./ProxyError.ts"
 
 /**
@@ -75,7 +76,8 @@ const rejected = (): Result.Result<never, ProxyError.RequestRejected> =>
  *
  * **Details** Accepts the origin form, the absolute form (`http` and `https`, without user information) and, for `OPTIONS`,
  * `*`. Fails with {@link ProxyError.RequestRejected} (400) for anything else, a fragment among it, and with
- * {@link ProxyError.MethodNotProxied} (501) for `CONNECT`.
+ * {@link ProxyError.MethodNotProxied} for `CONNECT` (501) and `TRACE` (405): what an upstream echoes is what the proxy sent,
+ * fields of its own included, and those are not for the client (RFC 9110, 9.3.8).
  *
  * @example
  * ```ts
@@ -94,7 +96,7 @@ export const parse = (
   method: string,
   target: string
 ): Result.Result<Target, ProxyError.RequestRejected | ProxyError.MethodNotProxied> => {
-  if (method === "CONNECT") return Result.fail(new ProxyError.MethodNotProxied({ method }))
+  if (method === "CONNECT" || method === "TRACE") return Result.fail(new ProxyError.MethodNotProxied({ method }))
   if (forbidden.test(target)) return rejected()
   if (target.charCodeAt(0) === 0x2f) return Result.succeed(split(undefined, target))
   if (target === "*") {
@@ -193,6 +195,35 @@ export const joinQuery = (left: string, right: string): string => {
   return right.length <= 1 ? `?${left}` : `?${left}&${right.slice(1)}`
 }
 
+/** How many parameters a query may have; a query with more has none. */
+const parameterLimit = 10_000
+
+const brokenEscape = /%(?![0-9a-f]{2})/i
+
+/**
+ * A query (with its `?`) without the parameters that recipients read differently: those with a `;`, which separates for some
+ * and not for others, those with a broken escape, and empty ones. The rest stays byte for byte and in order. A query of
+ * more than 10 000 parameters has none left.
+ *
+ * @example
+ * ```ts
+ * import { Target } from "@sluice/proxy"
+ *
+ * console.log(Target.cleanQuery("?a=1&a=2;b=3&c=%zz&d=%2F")) // => ?a=1&d=%2F
+ * console.log(Target.cleanQuery("?a=%zz") === "") // => true
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const cleanQuery = (query: string): string => {
+  if (query === "") return query
+  const parameters = query.slice(1).split("&", parameterLimit + 1)
+  if (parameters.length > parameterLimit) return ""
+  const clean = parameters.filter((one) => one !== "" && !one.includes(";") && !brokenEscape.test(one))
+  return clean.length === 0 ? "" : `?${clean.join("&")}`
+}
+
 /**
  * The target to ask the upstream for. Fails with {@link ProxyError.RequestRejected} (400) when the path climbs out of what
  * is mapped. `*` stays `*`.
@@ -262,21 +293,4 @@ const escapedPrefixEnd = (path: string, prefix: string): number | undefined => {
     at += 3
   }
   return at
-}
-
-const dots = /^(?:\.|%2e){2}(?:;.*)?$/i
-const dot = /^(?:\.|%2e)?(?:;.*)?$/i
-
-/** Whether some reading of the path goes above its own start. */
-const climbs = (path: string): boolean => {
-  if (!/\.\.|%2e/i.test(path)) return false
-  let depth = 0
-  for (const segment of path.split("/")) {
-    const parts = segment.split(/%2f|%5c|\\/i)
-    const up = parts.filter((part) => dots.test(part)).length
-    if (up > 0) depth -= up
-    else if (parts.some((part) => !dot.test(part))) depth += 1
-    if (depth < 0) return true
-  }
-  return false
 }

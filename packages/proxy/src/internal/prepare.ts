@@ -7,13 +7,16 @@ import * as Result from "effect/Result"
 import * as Body from "../Body.ts"
 import * as HopByHop from "../HopByHop.ts"
 import type { Incoming } from "../Incoming.ts"
-import type { FieldPatch, Forward, ResponseHead } from "../Proxy.ts"
+import type { FieldPatch, Forward, Options, ResponseHead } from "../Proxy.ts"
 import type * as ProxyError from "../ProxyError.ts"
+import * as Rewrite from "../Rewrite.ts"
 import * as Target from "../Target.ts"
 import type { UpstreamResponse } from "../Transport.ts"
 import type { Request } from "../Upstream.ts"
 import * as Via from "../Via.ts"
+import { requireSize } from "./options.ts"
 import { bodyOf } from "./requestBody.ts"
+import { type RequestTrailers, requestTrailers, requireTrailerNames } from "./requestTrailers.ts"
 
 /** What a proxy does to every request, decided once. */
 export interface Plan {
@@ -22,6 +25,12 @@ export interface Plan {
   readonly target: Target.Options | undefined
   /** In bytes. */
   readonly maxRequestBody: number
+  /** Whether a request is sent once its whole body is there. */
+  readonly buffers: boolean
+  readonly cleanQuery: boolean
+  /** Lower-cased names. */
+  readonly requestTrailers: ReadonlySet<string> | undefined
+  readonly rewrite: ((fields: Fields.Fields) => Fields.Fields) | undefined
 }
 
 type Forwarding = ReturnType<typeof TrustedPeers.outgoing>
@@ -51,15 +60,51 @@ export const forwarding = (
   }
 }
 
+type MessagePlan = Pick<Plan, "maxRequestBody" | "buffers" | "cleanQuery" | "requestTrailers" | "rewrite">
+
+type MessageOptions = Pick<
+  Options<never, never, never, never>,
+  "bufferRequestBody" | "maxRequestBody" | "query" | "requestTrailers" | "rewrite" | "stripPrefix"
+>
+
+/** What is decided about messages once; bad options are refused here. */
+export const messagePlan = (options: MessageOptions): MessagePlan => {
+  const { bufferRequestBody, query, requestTrailers, rewrite, stripPrefix } = options
+  if (bufferRequestBody !== undefined && requestTrailers !== undefined) {
+    throw new TypeError(
+      "requestTrailers and bufferRequestBody exclude each other: nothing follows a body with a length"
+    )
+  }
+  return {
+    maxRequestBody: Math.min(
+      requireSize("maxRequestBody", options.maxRequestBody ?? Infinity),
+      requireSize("bufferRequestBody", bufferRequestBody ?? Infinity)
+    ),
+    buffers: bufferRequestBody !== undefined,
+    cleanQuery: query === "clean",
+    requestTrailers: requestTrailers === undefined ? undefined : requireTrailerNames(requestTrailers),
+    rewrite: rewrite === undefined
+      ? undefined
+      : Rewrite.fields(stripPrefix === undefined ? rewrite : { to: stripPrefix, ...rewrite })
+  }
+}
+
 type Refusal = ProxyError.RequestRejected | ProxyError.MethodNotProxied | ProxyError.LoopDetected
 
 /** The request's target, unless the request can't be proxied. */
 export const inspect = (incoming: Incoming, plan: Plan): Result.Result<Target.Target, Refusal> => {
   const target = Target.parse(incoming.method, incoming.target)
-  if (Result.isFailure(target) || plan.via === undefined) return target
-  const loop = Via.check(incoming.fields, plan.via)
-  return loop === undefined ? target : Result.fail(loop)
+  if (Result.isFailure(target)) return target
+  const loop = plan.via === undefined ? undefined : Via.check(incoming.fields, plan.via)
+  if (loop !== undefined) return Result.fail(loop)
+  return plan.cleanQuery
+    ? Result.succeed({ ...target.success, query: Target.cleanQuery(target.success.query) })
+    : target
 }
+
+/** Whether the request must not go further than this proxy (RFC 9110, 7.6.2). */
+export const endsHere = ({ fields, method }: Incoming): boolean =>
+  method === "OPTIONS" && Via.maxForwards(method, fields)._tag === "Answer"
 
 /** The protocol that the client wants to switch to; h2c is never relayed (RFC 9113, 3.1). */
 export const wantedProtocol = ({ fields }: Incoming): string | undefined => {
@@ -76,17 +121,18 @@ export const toRequest = (
   const bodiless = losesBody(incoming, changes)
   const body = bodiless ? Result.succeed(Body.empty) : bodyOf(incoming, plan.maxRequestBody)
   if (Result.isFailure(body)) return Result.fail(body.failure)
+  const trailers = trailersOf(draft, changes, body.success)
   const host = target.authority ?? incoming.host ?? ""
   const forced = changes.host ?? hostIn(changes)
-  const fields = patch(fieldsOf(draft, host, bodiless), changes)
-  const expectContinue = body.success._tag === "OneShot" && expects(incoming)
+  const fields = patch(fieldsOf(draft, host, bodiless, trailers), changes)
+  const expectContinue = body.success._tag === "OneShot" && !plan.buffers && expects(incoming)
   return Result.succeed({
     method: changes.method ?? incoming.method,
     target: retarget(target, changes),
     targetOptions: changes.path === undefined ? plan.target : undefined,
     fields: withExpectation(forced === undefined ? fields : Fields.remove(fields, "host"), expectContinue),
     host: { value: forced ?? host, forced: forced !== undefined },
-    body: body.success,
+    body: trailers === undefined ? body.success : { ...trailers.body, trailers: trailers.read },
     upgrade,
     expectContinue,
     onInformational: (status, fields) =>
@@ -98,6 +144,23 @@ export const toRequest = (
 const expects = ({ fields, httpVersion }: Incoming): boolean =>
   httpVersion !== "1.0" && Fields.get(fields, "expect")?.toLowerCase() === "100-continue"
 
+const trailersOf = (draft: Draft, changes: Forward, body: Body.Body): Trailers | undefined => {
+  const { fiber, incoming, plan } = draft
+  if (plan.requestTrailers === undefined || body._tag !== "OneShot" || body.contentLength !== undefined) {
+    return undefined
+  }
+  const own = fiber.getRef(OutgoingFields.Current)
+  const patched = patchedNames(changes)
+  return {
+    body,
+    ...requestTrailers(incoming, plan.requestTrailers, (name) => patched.has(name) || Fields.has(own, name))
+  }
+}
+
+interface Trailers extends RequestTrailers {
+  readonly body: Body.OneShot
+}
+
 const withExpectation = (fields: Fields.Fields, expectContinue: boolean): Fields.Fields =>
   expectContinue ? Fields.append(fields, "Expect", "100-continue") : fields
 
@@ -106,16 +169,21 @@ const losesBody = ({ method }: Incoming, changes: Forward): boolean =>
   changes.method !== method && (changes.method === "GET" || changes.method === "HEAD")
 
 const hostIn = ({ set }: FieldPatch): string | undefined =>
-  set === undefined ? undefined : Fields.get(Object.entries(set).flat(), "host")
+  set === undefined ? undefined : Fields.get(linesOf(set), "host")
 
 /** Never relayed: `Host` is chosen by the upstream, framing by the transport, and `Expect` goes on only with a body that waits. */
 const isRewritten = (name: string): boolean => name === "host" || name === "content-length" || name === "expect"
 
-const fieldsOf = ({ fiber, incoming, plan }: Draft, host: string, bodiless: boolean): Fields.Fields => {
+const fieldsOf = (
+  { fiber, incoming, plan }: Draft,
+  host: string,
+  bodiless: boolean,
+  trailers: Trailers | undefined
+): Fields.Fields => {
   const connection = { peer: incoming.peerAddress, tls: incoming.secure, host }
   const { drop, set } = plan.forwarding(fiber)(connection, incoming.fields)
   const own = fiber.getRef(OutgoingFields.Current)
-  const client = HopByHop.request(incoming.fields)
+  const client = forwardedOnce(incoming.method, HopByHop.request(incoming.fields))
   const out: Array<string> = []
   for (let i = 0; i < client.length; i += 2) {
     const name = client[i].toLowerCase()
@@ -123,9 +191,16 @@ const fieldsOf = ({ fiber, incoming, plan }: Draft, host: string, bodiless: bool
     if (bodiless && name.startsWith("content-")) continue
     out.push(client[i], client[i + 1])
   }
+  if (trailers !== undefined && trailers.announced !== "") out.push("Trailer", trailers.announced)
   out.push(...set, ...own)
   if (plan.via !== undefined) out.push("Via", `${incoming.httpVersion} ${plan.via}`)
   return out
+}
+
+const forwardedOnce = (method: string, fields: Fields.Fields): Fields.Fields => {
+  if (method !== "OPTIONS") return fields
+  const forwards = Via.maxForwards(method, fields)
+  return forwards._tag === "Forward" ? forwards.fields : fields
 }
 
 const retarget = (target: Target.Target, { path, query }: Forward): Target.Target => {
@@ -135,16 +210,27 @@ const retarget = (target: Target.Target, { path, query }: Forward): Target.Targe
 }
 
 /** The changes of a director or of `mapResponse`. */
-export const patch = (fields: Fields.Fields, { remove, set }: FieldPatch): Fields.Fields => {
+export const patch = (fields: Fields.Fields, changes: FieldPatch): Fields.Fields => {
+  const { remove, set } = changes
   if (remove === undefined && set === undefined) return fields
-  const gone = new Set([...(remove ?? []), ...Object.keys(set ?? {})].map((name) => name.toLowerCase()))
-  return [...Fields.filter(fields, (name) => !gone.has(name)), ...Object.entries(set ?? {}).flat()]
+  const gone = patchedNames(changes)
+  return [...Fields.filter(fields, (name) => !gone.has(name)), ...linesOf(set ?? {})]
 }
 
-export const responseHead = (response: UpstreamResponse, { via }: Plan): ResponseHead => {
+const patchedNames = ({ remove, set }: FieldPatch): ReadonlySet<string> =>
+  new Set([...(remove ?? []), ...Object.keys(set ?? {})].map((name) => name.toLowerCase()))
+
+const linesOf = (set: NonNullable<FieldPatch["set"]>): Fields.Fields =>
+  Object.entries(set).flatMap(([name, value]) =>
+    typeof value === "string" ? [name, value] : value.flatMap((line) => [name, line])
+  )
+
+export const responseHead = (response: UpstreamResponse, { rewrite, via }: Plan): ResponseHead => {
+  const endToEnd = HopByHop.response(response.fields)
+  const received = rewrite === undefined ? endToEnd : rewrite(endToEnd)
   const fields = response.status === upgradeRequired
-    ? withUpgrade(HopByHop.response(response.fields), Fields.get(response.fields, "upgrade"))
-    : HopByHop.response(response.fields)
+    ? withUpgrade(received, Fields.get(response.fields, "upgrade"))
+    : received
   return {
     status: response.status,
     reason: response.reason,

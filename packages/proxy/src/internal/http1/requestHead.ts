@@ -2,6 +2,7 @@
  * Writes request heads. Every part is looked at before it is written: a line break that got into a value would be the
  * start of another field, or of another request.
  */
+import type * as Fields from "@sluice/core/Fields"
 import * as ProxyError from "../../ProxyError.ts"
 import type * as Transport from "../../Transport.ts"
 
@@ -49,6 +50,18 @@ export const write = (
   }
   if (!host) out += `Host: ${authority(endpoint)}\r\n`
   return `${out}${connection(request.upgrade, te)}${framing(request)}\r\n`
+}
+
+/** The lines after the last chunk; or what can't be written. */
+export const trailerSection = (fields: Fields.Fields): string | ProxyError.UpstreamRequestInvalid => {
+  let out = ""
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]
+    if (!token.test(name) || isOwn(name)) return new ProxyError.UpstreamRequestInvalid({ reason: "FieldName" })
+    if (!fieldValue.test(fields[i + 1])) return new ProxyError.UpstreamRequestInvalid({ reason: "FieldValue" })
+    out += `${name}: ${fields[i + 1]}\r\n`
+  }
+  return out
 }
 
 const startLineProblem = (request: Transport.OutgoingRequest): Reason | undefined => {

@@ -3,7 +3,9 @@
  */
 import type * as Body from "../../Body.ts"
 import * as ProxyError from "../../ProxyError.ts"
+import { closedEarly, toBodyError } from "../bodyError.ts"
 import type { Connection } from "./connection.ts"
+import { trailerSection } from "./requestHead.ts"
 
 /** Told how an upload ends, at most one of the two. */
 export interface Listener {
@@ -95,7 +97,11 @@ export class Upload {
     if (this.stopped) return
     const expected = this.body.contentLength
     if (expected !== undefined && this.bytes < expected) return this.mismatch(expected)
-    if (expected === undefined) this.connection.socket.write("0\r\n\r\n", "latin1")
+    if (expected === undefined) {
+      const trailers = trailerSection(this.body.trailers?.() ?? [])
+      if (typeof trailers !== "string") return this.fail(trailers)
+      this.connection.socket.write(`0\r\n${trailers}\r\n`, "latin1")
+    }
     this.done = true
     this.progress = this.now()
     this.stop()
@@ -103,11 +109,11 @@ export class Upload {
   }
 
   private readonly onClose = (): void => {
-    this.fail(new ProxyError.RequestBodyMalformed({ cause: new Error("the request body was closed before its end") }))
+    this.fail(closedEarly())
   }
 
   private readonly onError = (cause: unknown): void => {
-    this.fail(isBodyError(cause) ? cause : new ProxyError.RequestBodyMalformed({ cause }))
+    this.fail(toBodyError(cause))
   }
 
   private mismatch(expected: number): void {
@@ -120,7 +126,3 @@ export class Upload {
     this.listener.onUploadFailed(error)
   }
 }
-
-/** What a limit or a clock put into the stream failed with keeps its tag. */
-const isBodyError = (cause: unknown): cause is ProxyError.RequestBodyError =>
-  ProxyError.isProxyError(cause) && cause._tag.startsWith("RequestBody")
