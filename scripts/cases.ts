@@ -26,6 +26,7 @@ const claimed: ReadonlyArray<readonly [series: string, from: number, to: number]
 
 /** Cases that no test of the suite has, and why. */
 const reasons: Readonly<Record<string, string>> = {
+  B226: "there is no interval: every chunk is written when it comes (decision 0010)",
   C69: "compile-fail tests: `packages/core/typetest/refusals`",
   C106: "a command of its own: `pnpm leaks`"
 }

@@ -5,7 +5,8 @@
  * the way in; `Proxy.forward` and a client wrapped by {@link withClient} send it.
  *
  * **Details** They are the proxy's own fields: a client can't forge them (they replace what it sent under the name) and
- * its `Connection` field can't strip them. A fiber that was started outside the request does not have them.
+ * its `Connection` field can't strip them. A client's own `traceparent` and `tracestate` go on as they are; a middleware that
+ * opens a span for the proxy adds the `traceparent` of that span (`HttpTraceContext.toHeaders`), and so replaces it. A fiber that was started outside the request does not have them.
  *
  * @since 0.1.0
  */

@@ -11,6 +11,10 @@
  * look the same on the wire. Once the head is out there is no way to render an error: the connection is aborted, so that
  * no client takes a truncated body for a whole one, and the exchange ends `Failed` in phase `responseBody`.
  *
+ * Bytes are written as they come, both ways, so `X-Accel-Buffering: no` and `Incremental: ?1` ask for what happens anyway. A
+ * redirect is relayed, never followed. `OPTIONS` with `Max-Forwards: 0` is answered with 204 (RFC 9110, 7.6.2); `TRACE` and
+ * `CONNECT` are not proxied.
+ *
  * **Gotchas** What the client says of itself (`X-Forwarded-*`, `Forwarded`) is believed only from trusted peers; by default
  * there are none.
  *

@@ -1,7 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as fc from "fast-check"
 import * as Proxy from "../src/Proxy.ts"
 import * as Rewrite from "../src/Rewrite.ts"
+import * as Target from "../src/Target.ts"
 import { answer, both, get, lines, Origin, proxied, roundTrip } from "./utils/proxied.ts"
 
 describe("Rewrite.location", () => {
@@ -71,6 +74,20 @@ describe("Rewrite.location", () => {
       assert.strictEqual(Rewrite.location({ from: base, to: "/orders" })(value), value)
     })
   }
+
+  it("B152 leads back to where a request came from", () => {
+    const segments = fc.array(fc.constantFrom("a", "b%2Fc", "%7E", "", "x;y=1", ".", "~"), { minLength: 1 })
+    const prefix = fc.constantFrom("/", "/orders", "/a/b")
+    fc.assert(fc.property(segments, prefix, fc.constantFrom("", "/api", "/api/"), (segments, stripPrefix, path) => {
+      const from = `http://origin.test${path}`
+      const asked = `${stripPrefix === "/" ? "" : stripPrefix}/${segments.join("/")}?q`
+      if (asked.startsWith("//")) return
+      const target = Result.getOrThrow(Target.parse("GET", asked))
+      const sent = Result.getOrThrow(Target.join(Target.base(from), target, { stripPrefix }))
+      const back = Rewrite.location({ from: [from], to: stripPrefix })
+      assert.strictEqual(back(`http://origin.test${sent}`), asked)
+    }))
+  })
 
   it("B152 refuses what is no place", () => {
     for (
