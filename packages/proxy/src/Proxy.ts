@@ -227,6 +227,22 @@ export const relayed = (changes: Omit<Relay, "_tag"> = {}): Relay => ({ _tag: "R
  * }))
  * ```
  *
+ * @example
+ * ```ts
+ * import { Route } from "@sluice/core"
+ * import { Proxy, Upstream } from "@sluice/proxy"
+ *
+ * class Shop extends Upstream.Service<Shop>()("shop/Shop") {}
+ *
+ * // An old upstream that knows itself by another name, and an uploader that signs its bodies.
+ * const Routes = Route.all("/shop/*", Proxy.forward(Shop, {
+ *   stripPrefix: "/shop",
+ *   rewrite: { from: ["http://old.internal.test/v1"], cookieDomain: "", cookiePath: { "/v1": "/shop" } },
+ *   requestTrailers: ["x-signature"],
+ *   query: "clean"
+ * }))
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */

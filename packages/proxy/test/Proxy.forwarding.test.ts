@@ -4,7 +4,8 @@ import * as Exchange from "@sluice/core/Exchange"
 import * as Fields from "@sluice/core/Fields"
 import * as Middleware from "@sluice/core/Middleware"
 import * as OutgoingFields from "@sluice/core/OutgoingFields"
-import { RawServer } from "@sluice/core/testing"
+import * as Route from "@sluice/core/Route"
+import { App, RawServer } from "@sluice/core/testing"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -244,11 +245,36 @@ describe("Proxy, request bodies that are read first", () => {
       const { app, client, upstream } = yield* proxied(path, { proxy })
       yield* client.send(raw("POST /", ["Content-Length: 5", "Expect: 100-continue"]))
       yield* client.read("100 Continue\r\n\r\n")
-      yield* client.send("abc")
       yield* client.reset
       assert.deepInclude((yield* app.exchange(0)).outcome, { _tag: "ClientAborted" })
       assert.strictEqual(yield* upstream.accepted, 0)
     }))
+
+  both(
+    "B230 a body that was read first can be sent again when its connection was stale",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, origin: stale, upstream } = yield* roundTrip(path, get("/"), ok, { proxy })
+        yield* client.send(raw("PUT /", ["Transfer-Encoding: chunked"], `${chunked("abc", "def")}\r\n`))
+        assert.strictEqual((yield* stale.nextRequest).text, "abcdef")
+        yield* stale.reset
+        const fresh = yield* upstream.nextConnection
+        const seen = yield* fresh.nextRequest
+        assert.strictEqual(`${seen.method} ${seen.text}`, "PUT abcdef")
+        yield* fresh.send(ok)
+        assert.strictEqual((yield* client.response()).status, 200)
+      })
+  )
+
+  it.effect("B230 a body that came without a socket is read as well", () =>
+    Effect.gen(function*() {
+      const app = yield* App.make(Route.all("/*", Proxy.forward(Origin, { bufferRequestBody: 4 })))
+      assert.strictEqual(yield* app.text("/", { method: "POST", body: "abcd" }), "abcd")
+      assert.strictEqual((yield* app.fetch("/", { method: "POST", body: "abcde" })).status, 413)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(Origin.layerMock(({ text }) => Effect.map(text, (text) => HttpServerResponse.text(text))))
+    ))
 
   both(
     "B230 its size is a whole number of bytes",

@@ -37,6 +37,21 @@ describe("Proxy, identity", () => {
       assert.deepStrictEqual(lines(seen, "x-forwarded-host"), ["evil.test"])
     }))
 
+  both("B29 a CDN's own field is believed, and no other", (path) =>
+    Effect.gen(function*() {
+      const fields = [...forged, "CF-Connecting-IP: 203.0.113.7", "CF_Connecting_IP: 1.2.3.4"]
+      const cdn = { proxy: { trust: TrustedPeers.header("cf-connecting-ip", ["loopback"]) } }
+      const { seen } = yield* Effect.scoped(roundTrip(path, get("/", ...fields), ok, cdn))
+      assert.deepStrictEqual(lines(seen, "x-forwarded-for"), ["203.0.113.7, 127.0.0.1"])
+      assert.deepStrictEqual(lines(seen, "cf-connecting-ip"), ["203.0.113.7"])
+      assert.deepStrictEqual(lines(seen, "x-forwarded-host"), ["shop.test"])
+      for (const name of ["cf_connecting_ip", "forwarded", "x-real-ip"]) assert.isUndefined(seen.get(name), name)
+      const elsewhere = { proxy: { trust: TrustedPeers.header("cf-connecting-ip", ["192.0.2.0/24"]) } }
+      const direct = yield* roundTrip(path, get("/", ...fields), ok, elsewhere)
+      assert.deepStrictEqual(lines(direct.seen, "x-forwarded-for"), ["127.0.0.1"])
+      assert.isUndefined(direct.seen.get("cf-connecting-ip"))
+    }))
+
   both("B29 without an option the TrustedPeers of the request decide", (path) =>
     Effect.gen(function*() {
       const stack = Middleware.around(
