@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Fields from "@sluice/core/Fields"
 import * as NodeServer from "@sluice/core/NodeServer"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
@@ -12,6 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
+import * as FastCheck from "fast-check"
 import * as fs from "node:fs"
 import * as http from "node:http"
 import * as net from "node:net"
@@ -363,6 +365,49 @@ describe("ClientConnection ends", () => {
       assert.isTrue(near.destroyed)
     }))
 
+  it.effect("what was sent may be sent again if its method is idempotent and its body is not used up", () =>
+    Effect.gen(function*() {
+      const bodies: ReadonlyArray<readonly [method: string, body: () => Body.Body, retryable: string]> = [
+        ["PUT", () => Body.replayable(Buffer.from("abc")), "idempotent"],
+        ["PUT", () => Body.oneShot(Readable.from(["abc"])), "never"],
+        ["POST", () => Body.replayable(Buffer.from("abc")), "never"],
+        ["POST", () => Body.empty, "never"]
+      ]
+      for (const [method, body, retryable] of bodies) {
+        const scope = yield* Scope.make()
+        const { connection, until } = yield* Scope.provide(connect(), scope)
+        const request = get("/", { method, body: body() })
+        const fiber = yield* fork(ended(call(connection, request)))
+        yield* until((text) => method === "POST" || text.includes("abc"))
+        yield* Scope.close(scope, Exit.void)
+        assert.strictEqual((yield* Fiber.join(fiber)).retryable, retryable)
+      }
+    }))
+
+  it.effect("a response whose peer ends the connection is still read to its end", () =>
+    Effect.gen(function*() {
+      const { connection, heads, near, send } = yield* connect()
+      const fiber = yield* fork(call(connection, get("/")))
+      yield* heads(1)
+      yield* send(ok("abc", "Connection: close\r\n").slice(0, -2))
+      yield* settle
+      assert.strictEqual((yield* ended(call(connection, get("/")))).retryable, "always")
+      assert.isFalse(near.destroyed)
+      yield* send("bc")
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "abc")
+      assert.isTrue(near.destroyed)
+    }).pipe(Effect.scoped))
+
+  it.effect("an exchange that takes too long is timed out by its caller, and takes the connection with it", () =>
+    Effect.gen(function*() {
+      const { connection, heads } = yield* connect()
+      const fiber = yield* fork(Effect.flip(Effect.timeout(call(connection, get("/")), "5 seconds")))
+      yield* heads(1)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber))._tag, "TimeoutError")
+      assert.deepStrictEqual(yield* connection.closed, { _tag: "ClosedByUs", reason: "Abandoned" })
+    }).pipe(Effect.scoped))
+
   const broken: ReadonlyArray<readonly [name: string, bytes: string, tag: string, reason: string | undefined]> = [
     ["no HTTP", "SSH-2.0\r\n", "UpstreamResponseInvalid", "StatusLine"],
     ["a framing conflict", ok("a", "Transfer-Encoding: chunked\r\n"), "UpstreamResponseInvalid", "FramingConflict"],
@@ -436,7 +481,8 @@ describe("ClientConnection ends", () => {
       const four = yield* fork(ended(call(connection, post("/4", Body.replayable(Buffer.from("x"))))))
       yield* heads(3)
       far.end()
-      assert.strictEqual((yield* Fiber.join(two)).retryable, "stale")
+      const first = yield* Fiber.join(two)
+      assert.deepStrictEqual([first.retryable, "reused" in first && first.reused], ["stale", true])
       assert.deepStrictEqual([(yield* Fiber.join(three)).retryable, (yield* Fiber.join(four)).retryable], [
         "idempotent",
         "always"
@@ -579,6 +625,8 @@ describe("ClientConnection hand-over", () => {
       yield* Fiber.join(one)
       const { duplex, head } = yield* connection.hijack
       assert.strictEqual(duplex, near)
+      assert.isTrue(duplex.isPaused())
+      assert.deepStrictEqual([duplex.listenerCount("data"), duplex.listenerCount("drain")], [0, 0])
       assert.strictEqual(Buffer.from(head).toString(), "SSH-2.0")
       assert.deepStrictEqual((yield* ended(call(connection, get("/2")))).end, handedOver("Hijack"))
       assert.deepStrictEqual(yield* connection.closed, handedOver("Hijack"))
@@ -652,77 +700,88 @@ describe("ClientConnection against Node's server", () => {
       })
   )
 
-  /** A small generator of numbers, so that a failure can be run again. */
-  const random = (seed: number) => () => {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0
-    return seed / 2 ** 32
+  const anyBody = FastCheck.record({
+    how: FastCheck.constantFrom("replayable", "chunked", "sized"),
+    size: FastCheck.constantFrom(1, 1000, 100_000),
+    expects: FastCheck.boolean()
+  })
+
+  const anyRequest = FastCheck.record({
+    method: FastCheck.constantFrom("GET", "GET", "GET", "HEAD", "DELETE", "POST", "PUT"),
+    kind: FastCheck.constantFrom("sized", "sized", "chunked"),
+    size: FastCheck.constantFrom(0, 30, 70_000),
+    body: FastCheck.option(anyBody, { nil: undefined })
+  })
+
+  type Value<T> = T extends FastCheck.Arbitrary<infer A> ? A : never
+
+  const bodyOf = ({ how, size }: Value<typeof anyBody>): Body.Body => {
+    const bytes = Buffer.alloc(size, 97)
+    if (how === "replayable") return Body.replayable(bytes)
+    return Body.oneShot(Readable.from([bytes]), how === "sized" ? size : undefined)
   }
 
-  const anyRequest = (next: () => number, i: number): ClientConnection.Request => {
-    const pick = <A>(...choices: ReadonlyArray<A>): A => choices[Math.floor(next() * choices.length)]
-    const method = pick("GET", "GET", "GET", "HEAD", "DELETE", "POST", "PUT")
-    const target = `/${pick("sized", "sized", "chunked")}/${pick(0, 30, 70_000)}/${i}`
-    if (method !== "POST" && method !== "PUT") return get(target, { method })
-    const bytes = Buffer.alloc(pick(1, 1000, 100_000), 97)
-    const body = pick<() => Body.Body>(
-      () => Body.replayable(bytes),
-      () => Body.oneShot(Readable.from([bytes])),
-      () => Body.oneShot(Readable.from([bytes]), bytes.length)
-    )()
-    const fields = pick(["Host", "a"], ["Host", "a", "Expect", "100-continue"])
-    return get(target, { method, body, fields })
+  /** Sends it, and looks whether the response is its own. */
+  const checked = (
+    connection: Connection,
+    { body, kind, method, size }: Value<typeof anyRequest>,
+    i: number
+  ) => {
+    const target = `/${kind}/${size}/${i}`
+    const fields = ["Host", "a", ...(body?.expects === true ? ["Expect", "100-continue"] : [])]
+    const request = get(target, { method, fields, ...(body === undefined ? {} : { body: bodyOf(body) }) })
+    return Effect.map(call(connection, request), (response) => {
+      assert.strictEqual(response.text, method === "HEAD" ? "" : `${method} ${target} `.padEnd(size, "x"))
+      assert.strictEqual(Fields.get(response.fields, "x-length"), String(body?.size ?? 0))
+    })
   }
 
-  const sent = ({ body = Body.empty }: ClientConnection.Request): boolean => body._tag !== "Empty"
+  /** Checks a property of connections to the server, and that they leave nothing behind. */
+  const property = <A>(
+    arbitrary: FastCheck.Arbitrary<A>,
+    check: (connection: Connection, value: A) => Effect.Effect<void, unknown>,
+    options?: ClientConnection.Options
+  ) =>
+    LeakCounter.expectNoLeak(Effect.scoped(Effect.flatMap(listen, (server) => {
+      const { port } = server.address() as net.AddressInfo
+      const run = (value: A) =>
+        Effect.runPromise(Effect.scoped(Effect.flatMap(
+          ClientConnection.make(net.connect(port, "127.0.0.1"), options),
+          (connection) => check(connection, value)
+        )))
+      return Effect.promise(() => FastCheck.assert(FastCheck.asyncProperty(arbitrary, run), { numRuns: 25 }))
+    })))
 
   for (const pipelining of [true, false]) {
     it.live(`random exchanges are each answered with their own response (pipelining: ${pipelining})`, () =>
-      LeakCounter.expectNoLeak(Effect.scoped(Effect.gen(function*() {
-        const { port } = (yield* listen).address() as net.AddressInfo
-        for (let seed = 1; seed <= 25; seed++) {
-          const next = random(seed)
-          const requests = Array.from({ length: 12 }, (_, i) => anyRequest(next, i))
-          yield* Effect.scoped(Effect.gen(function*() {
-            const connection = yield* ClientConnection.make(net.connect(port, "127.0.0.1"), { pipelining })
-            const exchange = (request: ClientConnection.Request) =>
-              Effect.map(call(connection, request), check(request))
-            yield* Effect.forEach(requests, exchange, { concurrency: "unbounded" })
-            assert.strictEqual(yield* connection.pending, 0, `seed ${seed}`)
-          }))
-        }
-      }))))
-  }
-
-  const check = (request: ClientConnection.Request) => (response: ClientConnection.Response & { text: string }) => {
-    const size = Number(request.target.split("/")[2])
-    const expected = request.method === "HEAD" ? "" : `${request.method} ${request.target} `.padEnd(size, "x")
-    assert.strictEqual(response.text, expected)
-    const length = Number(response.fields[response.fields.indexOf("x-length") + 1])
-    assert.strictEqual(length > 0, sent(request))
+      property(
+        FastCheck.array(anyRequest, { minLength: 1, maxLength: 12 }),
+        Effect.fnUntraced(function*(connection, requests) {
+          const exchange = (request: Value<typeof anyRequest>, i: number) => checked(connection, request, i)
+          yield* Effect.forEach(requests, exchange, { concurrency: "unbounded" })
+          assert.strictEqual(yield* connection.pending, 0)
+        }),
+        { pipelining }
+      ))
   }
 
   it.live("random interruptions: each exchange has its own response, or none with a typed end", () =>
-    LeakCounter.expectNoLeak(Effect.scoped(Effect.gen(function*() {
-      const { port } = (yield* listen).address() as net.AddressInfo
-      for (let seed = 1; seed <= 25; seed++) {
-        const next = random(seed)
-        yield* Effect.scoped(Effect.gen(function*() {
-          const connection = yield* ClientConnection.make(net.connect(port, "127.0.0.1"), { pipelining: true })
-          const fibers = yield* Effect.forEach(
-            Array.from({ length: 8 }, (_, i) => anyRequest(next, i)),
-            (request) => fork(Effect.map(call(connection, request), check(request)))
-          )
-          for (let turns = Math.floor(next() * 4); turns > 0; turns--) {
-            yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-          }
-          yield* Fiber.interrupt(fibers[Math.floor(next() * fibers.length)])
-          for (const fiber of fibers) {
-            const exit = yield* Fiber.await(fiber)
-            assert.isFalse(Exit.hasDies(exit), `seed ${seed}`)
-          }
-          yield* connection.awaitIdle
-          assert.strictEqual(yield* connection.pending, 0)
-        }))
-      }
-    }))))
+    property(
+      FastCheck.record({
+        requests: FastCheck.array(anyRequest, { minLength: 1, maxLength: 8 }),
+        turns: FastCheck.nat(6),
+        victim: FastCheck.nat(7)
+      }),
+      Effect.fnUntraced(function*(connection, { requests, turns, victim }) {
+        const fibers = yield* Effect.forEach(requests, (request, i) => fork(checked(connection, request, i)))
+        for (let turn = 0; turn < turns; turn++) {
+          yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        }
+        yield* Fiber.interrupt(fibers[victim % fibers.length])
+        for (const fiber of fibers) assert.isFalse(Exit.hasDies(yield* Fiber.await(fiber)))
+        yield* connection.awaitIdle
+        assert.strictEqual(yield* connection.pending, 0)
+      }),
+      { pipelining: true }
+    ))
 })
