@@ -264,6 +264,37 @@ describe("ClientConnection order", () => {
       assert.deepStrictEqual(texts, ["1", "2", "3", "4", "5"])
     }).pipe(Effect.scoped))
 
+  const anyAnswer = FastCheck.constantFrom(
+    [ok("abc"), "abc"],
+    ["HTTP/1.1 103 Early Hints\r\n\r\n" + ok(""), ""],
+    ["HTTP/1.1 204 No Content\r\n\r\n", ""],
+    ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1\r\nf\r\n0\r\nA: b\r\n\r\n", "def"]
+  )
+
+  it.effect("pipelined responses are told apart, wherever they are cut", () =>
+    Effect.promise(() =>
+      FastCheck.assert(FastCheck.asyncProperty(
+        FastCheck.array(anyAnswer, { minLength: 1, maxLength: 6 }),
+        FastCheck.array(FastCheck.nat(400), { maxLength: 12 }),
+        (answers, cuts) =>
+          Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+            const { connection, far, heads } = yield* connect({ pipelining: true })
+            const first = yield* fork(call(connection, get("/")))
+            yield* heads(1)
+            far.write(ok("first"))
+            yield* Fiber.join(first)
+            const fibers = yield* Effect.forEach(answers, () => fork(call(connection, get("/"))))
+            yield* heads(1 + answers.length)
+            const bytes = answers.map(([bytes]) => bytes).join("")
+            const places = [0, ...cuts.map((cut) => cut % bytes.length).toSorted((a, b) => a - b), bytes.length]
+            for (const [i, place] of places.entries()) far.write(bytes.slice(place, places[i + 1]), "latin1")
+            const texts = yield* Effect.forEach(fibers, Fiber.join)
+            assert.deepStrictEqual(texts.map(({ text }) => text), answers.map(([, text]) => text))
+            assert.strictEqual(yield* connection.pending, 0)
+          })))
+      ))
+    ))
+
   it.effect("nothing is pipelined behind an HTTP/1.0 response or an upgrade", () =>
     Effect.gen(function*() {
       const { connection, heads, received, send } = yield* connect({ pipelining: true })
@@ -588,6 +619,21 @@ describe("ClientConnection interruption", () => {
       assert.deepStrictEqual(yield* connection.closed, { _tag: "ClosedByUs", reason: "RequestIncomplete" })
     }).pipe(Effect.scoped))
 
+  it.effect("a request body of known length is whole with its last byte, whenever its stream ends", () =>
+    Effect.gen(function*() {
+      const { connection, heads, send, until } = yield* connect()
+      const body = new PassThrough()
+      const fiber = yield* fork(call(connection, post("/1", Body.oneShot(body, 3))))
+      body.write("abc")
+      yield* until((text) => text.endsWith("abc"))
+      yield* send(ok("1"))
+      yield* Fiber.join(fiber)
+      const next = yield* fork(call(connection, get("/2")))
+      yield* heads(2)
+      yield* send(ok("2"))
+      assert.strictEqual((yield* Fiber.join(next)).text, "2")
+    }).pipe(Effect.scoped))
+
   it.effect("a request body waits for a peer that does not read", () =>
     Effect.gen(function*() {
       const { connection, far } = yield* connect()
@@ -641,6 +687,27 @@ describe("ClientConnection hand-over", () => {
       yield* Scope.close(scope, Exit.void)
       assert.isTrue(near.destroyed)
     }))
+
+  it.effect("hijack of a connection that was never used loses nothing that comes later", () =>
+    Effect.gen(function*() {
+      const { connection, send } = yield* connect()
+      yield* settle
+      const { duplex, head } = yield* connection.hijack
+      assert.deepStrictEqual([head.length, duplex.isPaused()], [0, true])
+      yield* send("hello")
+      yield* settle
+      assert.strictEqual(String(duplex.read()), "hello")
+    }).pipe(Effect.scoped))
+
+  it.effect("a 101 to a protocol that was not asked for is refused", () =>
+    Effect.gen(function*() {
+      const { connection, heads, send } = yield* connect()
+      const one = yield* fork(Effect.flip(call(connection, get("/1", { upgrade: "chat, talk" }))))
+      yield* heads(1)
+      yield* send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n")
+      const error = yield* Fiber.join(one)
+      assert.strictEqual("reason" in error && error.reason, "ProtocolSwitch")
+    }).pipe(Effect.scoped))
 
   it.effect("a 101 gives the tunnel with its unread bytes; who waits behind it is told", () =>
     Effect.gen(function*() {
