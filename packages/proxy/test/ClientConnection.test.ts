@@ -466,6 +466,7 @@ describe("ClientConnection ends", () => {
         far.end()
         const error = yield* Fiber.join(one)
         assert.deepStrictEqual([error._tag, "reason" in error ? error.reason : undefined], [tag, reason])
+        assert.strictEqual("bytesReceived" in error && error.bytesReceived, bytes.length)
         const end = yield* connection.closed
         assert.strictEqual<unknown>(end._tag === "PipelineBroken" && end.cause, error)
         const behind = yield* Fiber.join(two)
@@ -522,6 +523,11 @@ describe("ClientConnection ends", () => {
 
   it.effect("a stream that is over already", () =>
     Effect.gen(function*() {
+      const { far, near: read } = peer()
+      far.end()
+      yield* Effect.callback<void>((resume) => void read.once("end", () => resume(Effect.void)).resume())
+      const late = yield* ClientConnection.make(read)
+      assert.deepStrictEqual(yield* late.closed, { _tag: "PeerEnds", reason: "Closed" })
       const [near] = duplexPair()
       near.destroy()
       const connection = yield* ClientConnection.make(near)

@@ -147,8 +147,9 @@ export class Exchange {
 
   /** Reads its part of the view from `at` on; returns where that ends. */
   read(view: Buffer, at: number): number {
+    this.received += view.length - at
     const next = this.state === "head" ? this.readHead(view, at) : this.readBody(view, at)
-    this.received += next - at
+    this.received -= view.length - next
     return next
   }
 
