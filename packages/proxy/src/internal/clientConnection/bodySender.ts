@@ -5,6 +5,7 @@
 import type { Duplex } from "node:stream"
 import type * as Body from "../../Body.ts"
 import * as ProxyError from "../../ProxyError.ts"
+import { closedEarly, toBodyError } from "../bodyError.ts"
 
 export class BodySender {
   /** Bytes of body that were taken. */
@@ -84,11 +85,11 @@ export class BodySender {
   }
 
   private readonly onClose = (): void => {
-    this.fail(new ProxyError.RequestBodyMalformed({ cause: new Error("the request body was closed before its end") }))
+    this.fail(closedEarly())
   }
 
   private readonly onError = (cause: unknown): void => {
-    this.fail(isBodyError(cause) ? cause : new ProxyError.RequestBodyMalformed({ cause }))
+    this.fail(toBodyError(cause))
   }
 
   private mismatch(expected: number): void {
@@ -101,7 +102,3 @@ export class BodySender {
     this.onFailed(error)
   }
 }
-
-/** What a limit or a clock put into the stream failed with keeps its tag. */
-const isBodyError = (cause: unknown): cause is ProxyError.RequestBodyError =>
-  ProxyError.isProxyError(cause) && cause._tag.startsWith("RequestBody")
