@@ -45,8 +45,26 @@ const old = Effect.fnUntraced(function*(context: Context, response: string, ...f
 
 const cookies = ["a=1; path=/; foo=bar", "a=2; Path=/x; sameSITE=lax", "b=\"q\"; Expires=Thu, 01 Jan 1970 00:00:00 GMT"]
 
+/** A status with its phrase; a proxy may have a phrase of its own. */
+const odd = (line: string, status: number): Case =>
+  define("B140", `the status of ${JSON.stringify(line)} is relayed`, function*(context) {
+    const { client, got } = yield* exchange(context, get("/"), answer(line, ["Content-Length: 2"], "ok"))
+    yield* same("the status", got.status, status)
+    yield* same("the body", got.text, "ok")
+    yield* servesNext(context, client)
+  })
+
 /** B8: HEAD, 204, 304, HTTP/1.0 and cookies. */
 export const messages: ReadonlyArray<Case> = [
+  define("B139", "a 205 has no content", function*(context) {
+    const { client, got } = yield* exchange(context, get("/"), answer("205 Reset Content", ["Content-Length: 0"]))
+    yield* same("the status", got.status, 205)
+    yield* same("the body", got.text, "")
+    yield* servesNext(context, client)
+  }),
+  odd("200 Fine, thank you", 200),
+  odd("299 Odd", 299),
+  odd("404 ", 404),
   define("B141", "HEAD keeps Content-Length, and the connection goes on", function*(context) {
     const { client, got } = yield* exchange(context, raw("HEAD /"), answer("200 OK", ["Content-Length: 5"]))
     yield* same("Content-Length", lines(got, "content-length"), ["5"])

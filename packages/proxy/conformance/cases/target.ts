@@ -1,3 +1,4 @@
+import * as Effect from "effect/Effect"
 import { asked, type Case, check, define, describe, exchange, get, lines, ok, outcome, raw, same } from "../Case.ts"
 
 /** A target that reaches the upstream byte for byte. */
@@ -73,11 +74,55 @@ export const target: ReadonlyArray<Case> = [
     yield* origin.send(ok)
     yield* same("the status", (yield* client.response()).status, 200)
   }),
+  ...["shop.test", "shop.test:80", "[::1]:8080"].map((host) =>
+    define("B66", `Host: ${host} is kept, or the upstream's own is sent`, function*(context) {
+      const client = yield* context.connect
+      yield* client.send(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+      const { origin, seen } = yield* asked(context, client)
+      const own = `127.0.0.1:${origin.socket.localPort}`
+      const sent = lines(seen, "host")
+      yield* check(
+        sent.length === 1 && [host, host.replace(/:80$/, ""), own].includes(sent[0]),
+        `Host is ${sent.join()}`
+      )
+    })
+  ),
   define("B67", "PROPFIND passes, or is refused cleanly", function*(context) {
     const client = yield* context.connect
     yield* client.send(raw("PROPFIND /"))
     const found = yield* outcome(context, client)
     if (found._tag === "Asked") return yield* same("the method upstream", found.seen.method, "PROPFIND")
     yield* check(found._tag === "Answered" && [400, 405, 501].includes(found.got.status), describe(found))
+  }),
+  define("B68", "a method in lower case stays so, or is refused", function*(context) {
+    const client = yield* context.connect
+    yield* client.send(raw("get /"))
+    const found = yield* outcome(context, client)
+    if (found._tag === "Asked") return yield* same("the method upstream", found.seen.method, "get")
+    yield* check(found._tag === "Answered" && [400, 405, 501].includes(found.got.status), describe(found))
+  }),
+  refused("B69", "HTTP/2.0 is refused", "GET / HTTP/2.0\r\nHost: shop.test\r\n\r\n", [400, 505]),
+  define("B70", "HTTP/1.2 is taken as HTTP/1.1, or refused", function*(context) {
+    const client = yield* context.connect
+    yield* client.send("GET / HTTP/1.2\r\nHost: shop.test\r\n\r\n")
+    const found = yield* outcome(context, client)
+    if (found._tag === "Asked") return yield* check(["1.0", "1.1"].includes(found.seen.version), describe(found))
+    yield* check(found._tag === "Answered" && [400, 505].includes(found.got.status), describe(found))
+  }),
+  define("B71", "the preface of HTTP/2 is answered in kind, or refused", function*(context) {
+    const client = yield* context.connect
+    yield* client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+    // Only frames have such bytes.
+    const inKind = Effect.as(Effect.ignore(client.read("\0")), true)
+    const refused = Effect.map(outcome(context, client), ({ _tag }) => _tag !== "Asked")
+    yield* check(yield* Effect.raceFirst(inKind, refused), "the upstream got it")
+    yield* same("bytes to the upstream", yield* context.received, 0)
+  }),
+  define("B72", "a target of 1 MiB is refused, or comes whole", function*(context) {
+    const client = yield* context.connect
+    yield* Effect.ignore(client.send(get(`/${"a".repeat(1024 * 1024)}`)))
+    const found = yield* outcome(context, client)
+    if (found._tag === "Asked") return yield* same("the length upstream", found.seen.target.length, 1024 * 1024 + 1)
+    if (found._tag === "Answered") yield* check([400, 414, 431].includes(found.got.status), describe(found))
   })
 ]
