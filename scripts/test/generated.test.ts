@@ -1,5 +1,9 @@
-import { assert, describe, it } from "vitest"
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterEach, assert, describe, it } from "vitest"
 import { barrel } from "../barrels.ts"
+import { covered, numbersIn } from "../cases.ts"
 import { compare, diagnostics, refusals } from "../typetest.ts"
 
 describe("barrels", () => {
@@ -18,6 +22,30 @@ describe("barrels", () => {
 
   it("refuses two modules of one name", () => {
     assert.throws(() => barrel(["Body.ts", "transport/Body.ts"]), "two modules are called Body")
+  })
+})
+
+describe("cases", () => {
+  const folder = mkdtempSync(join(tmpdir(), "cases-"))
+
+  afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+  it("reads numbers and ranges at the start of a name", () => {
+    assert.deepStrictEqual(numbersIn("B92, B94-B96 and C7: x"), ["B92", "B94", "B95", "B96", "C7"])
+  })
+
+  it("finds the numbers of tests, and those of a kit's cases", () => {
+    const file = (path: string, text: string) => {
+      mkdirSync(join(folder, path, ".."), { recursive: true })
+      writeFileSync(join(folder, path), text)
+    }
+    file("packages/a/test/A.test.ts", "it(\"B1: one\", () => {})\nconst table = [\"B2\"]\n// B5")
+    file("packages/a/conformance/cases/a.ts", "define(\"B1\", \"see B4\", run)\nbad(\n  \"B3\",")
+    assert.deepStrictEqual([...covered(folder)].map(([number, paths]) => [number, [...paths]]), [
+      ["B1", ["packages/a/conformance/cases/a.ts", "packages/a/test/A.test.ts"]],
+      ["B3", ["packages/a/conformance/cases/a.ts"]],
+      ["B2", ["packages/a/test/A.test.ts"]]
+    ])
   })
 })
 
