@@ -592,7 +592,7 @@ export class NoUpstream extends uncommitted<{ readonly retryAfter?: Duration.Inp
 }) {}
 
 /**
- * As many requests as are allowed are in flight, and as many as are allowed are waiting: 503.
+ * As many connections as are allowed are in use, and as many requests as are allowed are waiting for one: 503.
  *
  * @category errors
  * @since 0.1.0
@@ -607,7 +607,7 @@ export class UpstreamSaturated extends uncommitted<{ readonly retryAfter?: Durat
 }) {}
 
 /**
- * The request waited too long for its turn: 503.
+ * The `queue` clock ran out before there was a connection for the request: 503.
  *
  * @category errors
  * @since 0.1.0
@@ -673,6 +673,22 @@ export class UpstreamResolveError extends uncommitted<{ readonly code: string }>
   proxyStatus: (self) => dnsTimeouts.has(self.code) ? "dns_timeout" : "dns_error"
 }) {}
 
+/**
+ * The `resolve` clock ran out before the upstream's name had an address: 504.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UpstreamResolveTimeout extends uncommitted()("UpstreamResolveTimeout", {
+  status: 504,
+  phase: "resolve",
+  blame: "upstream",
+  retryable: "always",
+  healthStrike: true,
+  proxyStatus: "dns_timeout",
+  ending: "TimedOut"
+}) {}
+
 const connectProxyStatus: { readonly [code: string]: ProxyStatus } = {
   ECONNREFUSED: "connection_refused",
   EHOSTUNREACH: "destination_ip_unroutable",
@@ -736,7 +752,7 @@ export class UpstreamTlsError extends uncommitted<{
 }) {}
 
 /**
- * The `connect` clock ran out during the TLS handshake: 504.
+ * The `tls` clock ran out during the TLS handshake: 504.
  *
  * @category errors
  * @since 0.1.0
@@ -771,7 +787,7 @@ export class UpstreamWriteError extends uncommitted<{ readonly code: string }>()
 }) {}
 
 /**
- * The upstream stopped reading the request: 504.
+ * The `send` clock ran out: the upstream stopped reading the request. 504.
  *
  * @category errors
  * @since 0.1.0
@@ -925,7 +941,7 @@ export class UpstreamResponseInvalid extends uncommitted<{ readonly reason: Inva
  * @category models
  * @since 0.1.0
  */
-export type AttemptError = TransportError | NoUpstream | UpstreamSaturated | QueueTimeout | CircuitOpen | AttemptTimeout
+export type AttemptError = TransportError | NoUpstream | CircuitOpen | AttemptTimeout
 
 /**
  * Every try that was allowed has failed; it is rendered as `last` is.
@@ -1100,7 +1116,10 @@ export type RequestBodyError =
 export type TransportError =
   | RequestBodyError
   | UpstreamRequestInvalid
+  | UpstreamSaturated
+  | QueueTimeout
   | UpstreamResolveError
+  | UpstreamResolveTimeout
   | UpstreamConnectError
   | UpstreamConnectTimeout
   | UpstreamTlsError
@@ -1131,8 +1150,6 @@ export type Uncommitted =
   | LoopDetected
   | RouteNotFound
   | NoUpstream
-  | UpstreamSaturated
-  | QueueTimeout
   | CircuitOpen
   | Draining
   | UpstreamTotalTimeout

@@ -36,20 +36,40 @@ export interface Endpoint {
 }
 
 /**
- * The clocks of one exchange. Each raises its own error.
+ * The clocks of one exchange, one for each thing that can take too long. Each raises its own error, and none that has
+ * done its part is left running. A number is in milliseconds; an infinite duration switches a clock off.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Clocks {
-  /** From starting to connect to a usable connection, TLS included. */
-  readonly connect: Duration.Input
-  /** From the whole request sent (or its body still flowing) to the response head. */
-  readonly responseHead: Duration.Input
-  /** Between two reads of the response body. */
-  readonly bodyIdle: Duration.Input
+  /** For a connection, where their number is limited; then `QueueTimeout`, 503. @default "5 seconds" */
+  readonly queue?: Duration.Input
+  /** For an address of the host name; then `UpstreamResolveTimeout`, 504. @default "5 seconds" */
+  readonly resolve?: Duration.Input
+  /** For a TCP connection to an address; then `UpstreamConnectTimeout`, 504. @default "5 seconds" */
+  readonly connect?: Duration.Input
+  /** For the TLS handshake; then `UpstreamTlsTimeout`, 504. @default "5 seconds" */
+  readonly tls?: Duration.Input
+  /**
+   * For the upstream to take the next part of the request body; then `UpstreamSendTimeout`, 504. It stands still while it is
+   * the client that is waited for.
+   * @default "60 seconds"
+   */
+  readonly send?: Duration.Input
   /** For a 100 when the request expects one; then the body is sent all the same. @default "1 second" */
   readonly continue?: Duration.Input
+  /**
+   * From the end of the request to the response head, whatever 1xx come in between; then `UpstreamHeadersTimeout`, 504.
+   * @default "60 seconds"
+   */
+  readonly responseHead?: Duration.Input
+  /**
+   * Between two reads of the response body; then `UpstreamBodyTimeout`, and the client's connection is aborted. It stands
+   * still while it is the client that is waited for.
+   * @default "5 minutes"
+   */
+  readonly bodyIdle?: Duration.Input
 }
 
 /**

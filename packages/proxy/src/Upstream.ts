@@ -5,13 +5,14 @@
  * don't change.
  *
  * **Details** `layer` talks HTTP/1 over TCP or TLS with a connection pool of its own; `layerTransport` uses the `Transport` that
- * is provided. Several targets are taken in turn.
+ * is provided. Several targets are taken in turn. One that has no address, no connection in time or none to spare is passed over
+ * for the next, until each was tried once: nothing of the request has left by then, so this is for every method and its
+ * body. What the last fails with is the error. What fails later is not sent again.
  *
  * @since 0.1.0
  */
 import type * as Fields from "@sluice/core/Fields"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
@@ -19,8 +20,8 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { ConnectionOptions } from "node:tls"
 import type * as Body from "./Body.ts"
+import { resolveClocks } from "./internal/clocks.ts"
 import { type MockRequest, mockUpstream } from "./internal/mockUpstream.ts"
-import { requirePositive } from "./internal/options.ts"
 import type * as ProxyError from "./ProxyError.ts"
 import * as Target from "./Target.ts"
 import * as Transport from "./Transport.ts"
@@ -65,21 +66,12 @@ export interface Upstream {
 }
 
 /**
- * How long an upstream may take.
+ * How long an upstream may take, and what a request fails with when it takes longer.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Clocks {
-  /** For a usable connection, TLS included; then 504. @default "5 seconds" */
-  readonly connect?: Duration.Input
-  /** For the response head; then 504. @default "60 seconds" */
-  readonly responseHead?: Duration.Input
-  /** Between two reads of the response body; then the client's connection is aborted. @default "5 minutes" */
-  readonly bodyIdle?: Duration.Input
-  /** For the 100 that a client waits for before it sends its body; then the body is asked for all the same. @default "1 second" */
-  readonly continue?: Duration.Input
-}
+export type Clocks = Transport.Clocks
 
 /**
  * Settings of an upstream.
@@ -101,14 +93,25 @@ export interface Options {
 }
 
 /**
+ * Settings of an upstream and of the transport that it brings.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LayerOptions extends Options {
+  /** The limits and lifetimes of its connections. Each target has as many as they allow. */
+  readonly http1?: Http1.Options
+}
+
+/**
  * The class that {@link Service} makes.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ServiceClass<Self, Id extends string> extends Context.ServiceClass<Self, Id, Upstream> {
-  /** HTTP/1 over TCP or TLS. Throws a `RangeError` or `TypeError` that names the setting that is wrong. */
-  readonly layer: (options: Options) => Layer.Layer<Self>
+  /** HTTP/1 over TCP or TLS, with connections of its own. Throws a `RangeError` or `TypeError` that names the setting that is wrong. */
+  readonly layer: (options: LayerOptions) => Layer.Layer<Self>
   /** The same over the `Transport` that is provided. */
   readonly layerTransport: (options: Options) => Layer.Layer<Self, never, Transport.Transport>
   /** Answers in process: no socket, no port. The handler may fail with any error an upstream can fail with. */
@@ -144,7 +147,7 @@ export const Service = <Self>() => <const Id extends string>(id: Id): ServiceCla
   // Sound: these are the members that the interface adds to the class.
   return Object.assign(Class, {
     layerTransport,
-    layer: (options: Options) => Layer.provide(layerTransport(options), Layer.fresh(Http1.layer())),
+    layer: (options: LayerOptions) => Layer.provide(layerTransport(options), Layer.fresh(Http1.layer(options.http1))),
     layerMock: <R>(handler: (request: MockRequest) => Effect.Effect<HttpServerResponse, ProxyError.Uncommitted, R>) =>
       Layer.effect(Class)(Effect.map(Effect.context<R>(), (context) => mockUpstream(id, handler, context)))
   })
@@ -168,12 +171,7 @@ const resolve = (options: Options): Resolved => {
   return {
     targets: options.targets.map((url) => resolveTarget(url, options.tls)),
     preserveHost: options.host === "preserve",
-    clocks: {
-      connect: requirePositive("clocks.connect", options.clocks?.connect ?? "5 seconds"),
-      responseHead: requirePositive("clocks.responseHead", options.clocks?.responseHead ?? "60 seconds"),
-      bodyIdle: requirePositive("clocks.bodyIdle", options.clocks?.bodyIdle ?? "5 minutes"),
-      continue: requirePositive("clocks.continue", options.clocks?.continue ?? "1 second")
-    }
+    clocks: resolveClocks(options.clocks)
   }
 }
 
@@ -194,25 +192,37 @@ const resolveTarget = (input: string | URL, tls: ConnectionOptions | undefined):
 }
 
 const make = (name: string, transport: Transport.Transport["Service"], settings: Resolved): Upstream => {
+  const { clocks, preserveHost, targets } = settings
   let turn = 0
+
+  const sendTo = (target: ResolvedTarget, request: Request): ReturnType<Upstream["send"]> => {
+    const path = Target.join(target.base, request.target, request.targetOptions)
+    if (Result.isFailure(path)) return Effect.fail(path.failure)
+    const host = request.host.forced || preserveHost ? request.host.value : target.authority
+    return transport.exchange(target.endpoint, {
+      method: request.method,
+      target: path.success,
+      fields: ["Host", host, ...request.fields],
+      body: request.body,
+      clocks,
+      expectContinue: request.expectContinue,
+      ...(request.upgrade === undefined ? undefined : { upgrade: request.upgrade }),
+      ...(request.onInformational === undefined ? undefined : { onInformational: request.onInformational })
+    })
+  }
+
+  const sendFrom = (at: number, request: Request, others: number): ReturnType<Upstream["send"]> => {
+    const sent = sendTo(targets[at % targets.length], request)
+    if (others === 0) return sent
+    return Effect.catchIf(sent, notSent, () => sendFrom(at + 1, request, others - 1))
+  }
+
   return {
     name,
-    send: (request) =>
-      Effect.suspend((): ReturnType<Upstream["send"]> => {
-        const target = settings.targets[turn++ % settings.targets.length]
-        const path = Target.join(target.base, request.target, request.targetOptions)
-        if (Result.isFailure(path)) return Effect.fail(path.failure)
-        const host = request.host.forced || settings.preserveHost ? request.host.value : target.authority
-        return transport.exchange(target.endpoint, {
-          method: request.method,
-          target: path.success,
-          fields: ["Host", host, ...request.fields],
-          body: request.body,
-          clocks: settings.clocks,
-          expectContinue: request.expectContinue,
-          ...(request.upgrade === undefined ? undefined : { upgrade: request.upgrade }),
-          ...(request.onInformational === undefined ? undefined : { onInformational: request.onInformational })
-        })
-      })
+    send: (request) => Effect.suspend(() => sendFrom(turn++ % targets.length, request, targets.length - 1))
   }
 }
+
+/** Whether the same request may go elsewhere whatever it is, body and all, because nothing of it has left. */
+const notSent = ({ retryable }: ProxyError.Uncommitted): boolean =>
+  retryable === "always" || retryable === "otherUpstream"

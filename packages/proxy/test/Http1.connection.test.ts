@@ -12,34 +12,13 @@ import { BufferPool, releaser } from "../src/internal/http1/bufferPool.ts"
 import type * as Transport from "../src/Transport.ts"
 import * as Http1 from "../src/transport/Http1.ts"
 import { other, shop } from "./utils/certificates.ts"
-import { answering, call, clocks, collect, exchange, type Upstream, upstream } from "./utils/upstream.ts"
+import { answering, call, collect, exchange, recorder, settle, type Upstream, upstream } from "./utils/upstream.ts"
 
 const run = <A, E>(effect: Effect.Effect<A, E, Transport.Transport | Scope.Scope>, options?: Http1.Options) =>
   Effect.provide(effect, Http1.layer(options))
 
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 const noContent = "HTTP/1.1 204 No Content\r\n\r\n"
-
-/** Lets everything that is ready in the event loop happen. */
-const settle = Effect.promise(async () => {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
-})
-
-/** A consumer that writes down what it is told. */
-const recorder = (accept: (text: string) => boolean = () => true) => {
-  const log: Array<string> = []
-  const consumer: Transport.BodyConsumer = {
-    onData: (chunk, release) => {
-      const text = Buffer.from(chunk).toString("latin1")
-      release()
-      log.push(text)
-      return accept(text)
-    },
-    onEnd: (trailers) => log.push(`end ${trailers.length}`),
-    onError: (error) => log.push(error._tag)
-  }
-  return { log, consumer }
-}
 
 /** A stream whose bytes come some turns of the event loop later. */
 const later = (text: string) => {
@@ -461,111 +440,6 @@ describe("Http1 connections", () => {
       ticking.on = false
       assert.strictEqual(turns.length, 4)
       assert.strictEqual(new Set(turns).size, 1)
-    })))
-
-  // -- Clocks ---------------------------------------------------------------------------------------------------------
-
-  it.effect("B168 the connect clock", () =>
-    run(Effect.gen(function*() {
-      const up = yield* answering(ok)
-      const error = yield* Effect.flip(call(up, { clocks: { ...clocks, connect: 0 } }))
-      assert.strictEqual(error._tag, "UpstreamConnectTimeout")
-    })))
-
-  it.effect("B169 the connect clock during the TLS handshake", () =>
-    run(Effect.gen(function*() {
-      const up = yield* upstream({})
-      const fiber = yield* Effect.forkChild(Effect.flip(call({ ...up.endpoint, protocol: "https:" })))
-      yield* up.until(0, (text) => text !== "")
-      yield* TestClock.adjust("5 seconds")
-      assert.strictEqual((yield* Fiber.join(fiber))._tag, "UpstreamTlsTimeout")
-      yield* up.closed(1)
-    })))
-
-  it.effect("B171 the response head clock", () =>
-    run(Effect.gen(function*() {
-      const up = yield* upstream({})
-      const fiber = yield* Effect.forkChild(Effect.flip(call(up)))
-      yield* up.until(0, (text) => text.endsWith("\r\n\r\n"))
-      yield* TestClock.adjust("29 seconds")
-      up.sockets[0]?.write("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n")
-      yield* settle
-      assert.isUndefined(fiber.pollUnsafe())
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual((yield* Fiber.join(fiber))._tag, "UpstreamHeadersTimeout")
-      yield* up.closed(1)
-    })))
-
-  it.effect("B171 a slow upload does not count against the upstream; B175 an upstream that does not read does", () =>
-    run(Effect.gen(function*() {
-      const up = yield* upstream({})
-      const stream = new PassThrough()
-      const fiber = yield* Effect.forkChild(Effect.flip(call(up, { method: "POST", body: Body.oneShot(stream, 6) })))
-      stream.write("abc")
-      yield* up.until(0, (text) => text.endsWith("abc"))
-      yield* TestClock.adjust("5 minutes")
-      assert.isUndefined(fiber.pollUnsafe())
-      stream.end("def")
-      yield* up.until(0, (text) => text.endsWith("abcdef"))
-      yield* TestClock.adjust("29 seconds")
-      assert.isUndefined(fiber.pollUnsafe())
-      yield* TestClock.adjust("2 seconds")
-      assert.strictEqual((yield* Fiber.join(fiber))._tag, "UpstreamHeadersTimeout")
-
-      const deaf = yield* upstream({ onConnection: (socket) => socket.pause() })
-      const piece = Buffer.alloc(1024 * 1024)
-      const endless = new Readable({
-        read() {
-          this.push(piece)
-        }
-      })
-      const upload = yield* Effect.forkChild(Effect.flip(call(deaf, { method: "POST", body: Body.oneShot(endless) })))
-      yield* settle
-      yield* settle
-      yield* TestClock.adjust("31 seconds")
-      assert.strictEqual((yield* Fiber.join(upload))._tag, "UpstreamSendTimeout")
-    })))
-
-  it.effect("B172 the body idle clock; B173 a slow body that goes on survives it", () =>
-    run(Effect.gen(function*() {
-      const up = yield* answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\na")
-      const response = yield* exchange(up)
-      const { consumer, log } = recorder()
-      response.body.consume(consumer)
-      for (const byte of "bcde") {
-        yield* TestClock.adjust("50 seconds")
-        up.sockets[0]?.write(byte)
-        yield* settle
-      }
-      assert.deepStrictEqual(log, ["a", "b", "c", "d", "e"])
-      yield* TestClock.adjust("59 seconds")
-      assert.strictEqual(log.length, 5)
-      yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(log.slice(5), ["UpstreamBodyTimeout"])
-      yield* up.closed(1)
-    })))
-
-  it.effect("B172 while the consumer is waited for, the body idle clock stands still", () =>
-    run(Effect.gen(function*() {
-      const up = yield* answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\na")
-      const { consumer, log } = recorder((text) => text !== "a")
-      const control = (yield* exchange(up)).body.consume(consumer)
-      yield* TestClock.adjust("10 minutes")
-      assert.deepStrictEqual(log, ["a"])
-      control.resume()
-      yield* TestClock.adjust("59 seconds")
-      assert.deepStrictEqual(log, ["a"])
-      yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(log, ["a", "UpstreamBodyTimeout"])
-    })))
-
-  it.effect("B182 clocks are stopped on success", () =>
-    run(Effect.gen(function*() {
-      const up = yield* answering(ok)
-      const { consumer, log } = recorder()
-      ;(yield* exchange(up)).body.consume(consumer)
-      yield* TestClock.adjust("1 hour")
-      assert.deepStrictEqual(log, ["abc", "end 0"])
     })))
 
   // -- Upgrade --------------------------------------------------------------------------------------------------------

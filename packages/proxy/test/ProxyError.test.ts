@@ -44,6 +44,7 @@ const uncommitted: ReadonlyArray<
   [new ProxyError.CircuitOpen({}), 503, "select", "otherUpstream", false, false],
   [new ProxyError.Draining({}), 503, "accept", "later", false, true],
   [new ProxyError.UpstreamResolveError({ code: "ENOTFOUND" }), 502, "resolve", "always", true, false],
+  [new ProxyError.UpstreamResolveTimeout(), 504, "resolve", "always", true, false],
   [new ProxyError.UpstreamConnectError({ code: "ECONNREFUSED", ...info }), 502, "connect", "always", true, false],
   [new ProxyError.UpstreamConnectTimeout(), 504, "connect", "always", true, false],
   [new ProxyError.UpstreamTlsError({ reason: "AltName", ...info }), 502, "tls", "never", true, false],

@@ -156,17 +156,16 @@ describe("Upstream.layerTransport", () => {
       assert.strictEqual(one.target, "/base/a?b")
       assert.deepStrictEqual(one.fields.slice(0, 2), ["Host", "one.test:81"])
       assert.strictEqual(one.body._tag, "Empty")
-      assert.deepStrictEqual(one.clocks, { connect: 1000, responseHead: 2000, bodyIdle: 3000, continue: 1000 })
+      assert.deepInclude(one.clocks, { connect: 1000, responseHead: 2000, bodyIdle: 3000, tls: 5000, continue: 1000 })
       assert.strictEqual(two.target, "/c")
       assert.deepStrictEqual(two.fields.slice(0, 2), ["Host", "[::1]"])
     }))
 
-  both("a connection that can't be made in time is a 504", (path) =>
+  both("B169 a TLS handshake that does not come to its end is a 504", (path) =>
     Effect.gen(function*() {
-      // A server that never completes a TLS handshake: the connect clock covers that, too.
       const silent = yield* RawServer.make(() => Effect.void)
       const target = silent.url.replace("http:", "https:")
-      const { app, client } = yield* proxied(path, { target, upstream: { clocks: { connect: "4 seconds" } } })
+      const { app, client } = yield* proxied(path, { target, upstream: { clocks: { tls: "4 seconds" } } })
       yield* client.send(get("/"))
       const connection = yield* silent.nextConnection
       yield* connection.read(/./s)
@@ -185,15 +184,132 @@ describe("Upstream.layerTransport", () => {
     }))
 })
 
+describe("Upstream.layer", () => {
+  /** Where nobody listens. */
+  const refusing = Effect.scoped(Effect.map(RawServer.make(() => Effect.void), ({ url }) => url))
+
+  /** A body that can be sent but once. */
+  const stream = () =>
+    new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode("all "))
+        controller.enqueue(new TextEncoder().encode("of it"))
+        controller.close()
+      }
+    })
+
+  for (const method of ["GET", "POST", "DELETE", "PATCH"]) {
+    it.effect(`B236 a target that refuses connections is passed over: ${method}, with its body`, () =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        const up = yield* RawServer.make(({ nextRequest, send }) =>
+          nextRequest.pipe(
+            Effect.tap((request) => Effect.sync(() => seen.push(`${request.method} ${request.text}`))),
+            Effect.andThen(send(ok)),
+            Effect.forever
+          )
+        )
+        const { fetch } = yield* app(Origin.layer({ targets: [yield* refusing, yield* refusing, up.url] }))
+        for (let i = 0; i < 3; i++) {
+          const body = method === "GET" ? undefined : { body: stream(), duplex: "half" as const }
+          assert.strictEqual((yield* fetch("/api/x", { method, ...body })).status, 200)
+        }
+        assert.deepStrictEqual(seen, Array(3).fill(`${method} ${method === "GET" ? "" : "all of it"}`))
+      }))
+  }
+
+  it.effect("B236 when none can be reached, the last error is the answer", () =>
+    Effect.gen(function*() {
+      const targets = [yield* refusing, yield* refusing]
+      const { exchange, fetch } = yield* app(Origin.layer({ targets }))
+      assert.strictEqual((yield* fetch("/api/")).status, 502)
+      const error = Cause.squash((yield* exchange(0)).cause!)
+      assert.deepInclude(error, { _tag: "UpstreamConnectError", upstream: targets[1] })
+    }))
+
+  it.effect("B236 a target that has got the request is not passed over", () =>
+    Effect.gen(function*() {
+      const dying = yield* RawServer.make((connection) => Effect.andThen(connection.nextRequest, connection.reset))
+      const up = yield* RawServer.make(RawServer.answering(ok))
+      const { exchange, fetch } = yield* app(Origin.layer({ targets: [dying.url, up.url] }))
+      assert.strictEqual((yield* fetch("/api/")).status, 502)
+      const error = Cause.squash((yield* exchange(0)).cause!)
+      assert.deepInclude(error, { _tag: "UpstreamClosedBeforeResponse", upstream: dying.url })
+    }))
+
+  both("B165 a name without an address is a 502 that does not tell the name", (path) =>
+    Effect.gen(function*() {
+      const name = `${"orders-".repeat(10)}.invalid`
+      const { app, client } = yield* proxied(path, { target: `http://${name}` })
+      yield* client.send(get("/"))
+      const got = yield* client.response()
+      assert.strictEqual(got.status, 502)
+      assert.match(got.get("proxy-status") ?? "", /^sluice; error=dns_(error|timeout)$/)
+      assert.notInclude([...got.fields, got.text].join(), "orders")
+      assert.propertyVal(Cause.squash((yield* app.exchange(0)).cause!), "_tag", "UpstreamResolveError")
+    }))
+
+  both(
+    "B170 B249 more requests than connections and places in line are a 503, as are those that wait too long",
+    (path) =>
+      Effect.gen(function*() {
+        const { app, client, connect, origin } = yield* proxied(path, {
+          upstream: { http1: { maxConnectionsPerEndpoint: 1, maxQueued: 1 }, clocks: { queue: "3 seconds" } }
+        })
+        yield* client.send(get("/a"))
+        const connection = yield* origin
+        yield* connection.nextRequest
+        const [second, third] = [yield* connect, yield* connect]
+        yield* second.send(get("/b"))
+        yield* third.send(get("/c"))
+        const refused = yield* Effect.raceFirst(
+          Effect.as(second.read("HTTP/1.1 503"), second),
+          Effect.as(third.read("HTTP/1.1 503"), third)
+        )
+        assert.propertyVal(Cause.squash((yield* app.exchange(0)).cause!), "_tag", "UpstreamSaturated")
+        assert.strictEqual((yield* app.exchange(0)).outcome._tag, "Shed")
+        yield* TestClock.adjust("3 seconds")
+        yield* (refused === second ? third : second).read("HTTP/1.1 503")
+        assert.propertyVal(Cause.squash((yield* app.exchange(1)).cause!), "_tag", "QueueTimeout")
+        yield* connection.send(ok)
+        assert.strictEqual((yield* client.response()).status, 200)
+      })
+  )
+
+  both("B158 a client that leaves while it waits for a connection takes none", (path) =>
+    Effect.gen(function*() {
+      const { app, client, connect, origin } = yield* proxied(path, {
+        upstream: { http1: { maxConnectionsPerEndpoint: 1 } }
+      })
+      yield* client.send(get("/a"))
+      const connection = yield* origin
+      yield* connection.nextRequest
+      const leaving = yield* connect
+      yield* leaving.send(get("/b"))
+      yield* Effect.repeat(Effect.andThen(nextTurn, app.active), { until: (active) => active === 2 })
+      yield* leaving.reset
+      assert.strictEqual((yield* app.exchange(0)).outcome._tag, "ClientAborted")
+      const last = yield* connect
+      yield* last.send(get("/c"))
+      yield* connection.send(ok)
+      assert.strictEqual((yield* connection.nextRequest).target, "/c")
+      yield* connection.send(ok)
+      assert.strictEqual((yield* last.response()).status, 200)
+      assert.strictEqual((yield* client.response()).status, 200)
+    }))
+})
+
 describe("Upstream options", () => {
-  const refused: ReadonlyArray<readonly [Upstream.Options, RegExp]> = [
+  const refused: ReadonlyArray<readonly [Upstream.LayerOptions, RegExp]> = [
     [{ targets: [] }, /targets must name at least one/],
     [{ targets: ["ftp://x"] }, /http: or https:/],
     [{ targets: ["http://user@x"] }, /user information/],
     [{ targets: ["nonsense"] }, /Invalid URL/],
     [{ targets: ["http://x"], clocks: { connect: 0 } }, /clocks\.connect must be a positive duration/],
     [{ targets: ["http://x"], clocks: { responseHead: "-1 seconds" } }, /clocks\.responseHead/],
-    [{ targets: ["http://x"], clocks: { bodyIdle: 0 } }, /clocks\.bodyIdle/]
+    [{ targets: ["http://x"], clocks: { bodyIdle: 0 } }, /clocks\.bodyIdle/],
+    [{ targets: ["http://x"], clocks: { queue: 0 } }, /clocks\.queue/],
+    [{ targets: ["http://x"], http1: { maxConnectionsPerEndpoint: 0 } }, /maxConnectionsPerEndpoint/]
   ]
   for (const [options, message] of refused) {
     it(`refuses ${JSON.stringify(options)}`, () => {

@@ -14,8 +14,10 @@
  * is sent once more on a fresh one if it is idempotent, or if none of it had left (RFC 9112, 9.3.1). Nothing else is
  * retried here.
  *
- * **Gotchas** Chunks lie in pooled buffers: see `Transport.BodyConsumer`. `Expect: 100-continue` is sent on as it is and
- * not waited for. TLS settings are part of a connection's identity by reference: use the same object for every request.
+ * The number of connections to an endpoint can be limited; requests then wait in line, and leave it when their scope closes.
+ *
+ * **Gotchas** Chunks lie in pooled buffers: see `Transport.BodyConsumer`. Endpoints with the same address and TLS settings
+ * are one endpoint, for limits as well, in this transport alone: two layers have twice the connections. TLS settings are part of a connection's identity by reference: use the same object for every request.
  *
  * @since 0.1.0
  */
@@ -57,6 +59,18 @@ export interface Options {
    * @default 256
    */
   readonly maxIdlePerEndpoint?: number
+  /**
+   * Connections to each endpoint, whether idle, in use, being made or tunnels; beyond it, requests wait for one. A positive
+   * integer or `Infinity`.
+   * @default Infinity
+   */
+  readonly maxConnectionsPerEndpoint?: number
+  /**
+   * Requests that wait for a connection to each endpoint, the first come the first served: `UpstreamSaturated`, 503, beyond it;
+   * `QueueTimeout`, 503, for one that waits for longer than the `queue` clock. 0 lets none wait.
+   * @default 1024
+   */
+  readonly maxQueued?: number
   /**
    * The size of the buffer that each plain connection reads into, in bytes.
    * @default 65536
@@ -105,7 +119,7 @@ export const make = (
  *     target: "/",
  *     fields: ["Host", "shop.test"],
  *     body: Body.empty,
- *     clocks: { connect: "5 seconds", responseHead: "30 seconds", bodyIdle: "60 seconds" }
+ *     clocks: { connect: "1 second", responseHead: "30 seconds" }
  *   })
  *   return response.status
  * }).pipe(Effect.scoped, Effect.provide(Http1.layer({ idleTimeout: "30 seconds" })))
@@ -132,6 +146,11 @@ const validate = (options: Options) => ({
   },
   pool: {
     idleTimeout: Duration.toMillis(options.idleTimeout ?? "90 seconds"),
+    maxConnectionsPerEndpoint:
+      options.maxConnectionsPerEndpoint === undefined || options.maxConnectionsPerEndpoint === Infinity
+        ? Infinity
+        : positive("maxConnectionsPerEndpoint", options.maxConnectionsPerEndpoint, 1),
+    maxQueued: positive("maxQueued", options.maxQueued ?? 1024, 0),
     maxIdlePerEndpoint: positive("maxIdlePerEndpoint", options.maxIdlePerEndpoint ?? 256, 0),
     readBuffer: positive("readBufferBytes", options.readBufferBytes ?? 65_536, 1),
     bufferPool: positive("bufferPoolBytes", options.bufferPoolBytes ?? 16_777_216, 0)

@@ -45,7 +45,7 @@ export const bothLive = define(it.live)
 export interface Setup {
   readonly proxy?: Options
   readonly stack?: Middleware.Middleware<never, never, HttpServerRequest>
-  readonly upstream?: Partial<Upstream.Options>
+  readonly upstream?: Partial<Upstream.LayerOptions>
   /** The path and query of the target's URL. */
   readonly base?: string
   readonly target?: string

@@ -15,6 +15,8 @@ export interface Upstream {
   readonly sockets: ReadonlyArray<net.Socket>
   /** Everything that was received, by connection. */
   readonly received: ReadonlyArray<string>
+  /** Resolves once there were `n` connections. */
+  readonly accepted: (n: number) => Effect.Effect<void>
   /** Resolves once `n` connections have closed. */
   readonly closed: (n: number) => Effect.Effect<void>
   /** Resolves once what connection `n` has received satisfies the predicate. */
@@ -90,6 +92,7 @@ const listen = (options: Options) =>
         notify()
       })
       options.onConnection?.(socket, n)
+      notify()
     }
     const server = options.tls === undefined
       ? net.createServer({ noDelay: true }, onConnection)
@@ -102,6 +105,7 @@ const listen = (options: Options) =>
           endpoint: { protocol: options.tls === undefined ? "http:" : "https:", hostname: "127.0.0.1", port },
           sockets,
           received,
+          accepted: (n) => wait(() => sockets.length >= n),
           closed: (n) => wait(() => closed >= n),
           until: (n, predicate) => wait(() => predicate(received[n] ?? ""))
         },
@@ -113,7 +117,12 @@ const listen = (options: Options) =>
     })
   })
 
-export const clocks: Transport.Clocks = { connect: "5 seconds", responseHead: "30 seconds", bodyIdle: "60 seconds" }
+export const clocks: Transport.Clocks = {
+  connect: "5 seconds",
+  send: "20 seconds",
+  responseHead: "30 seconds",
+  bodyIdle: "60 seconds"
+}
 
 /** A request for `GET /` unless it says otherwise. */
 export const request = (overrides: Partial<Transport.OutgoingRequest> = {}): Transport.OutgoingRequest => ({
@@ -164,3 +173,24 @@ export const call = (to: Upstream | Transport.Endpoint, overrides: Partial<Trans
       (response) => Effect.map(collect(response), (collected) => ({ ...collected, status: response.status, response }))
     )
   )
+
+/** Lets everything that is ready in the event loop happen. */
+export const settle = Effect.promise(async () => {
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+})
+
+/** A consumer that writes down what it is told. */
+export const recorder = (accept: (text: string) => boolean = () => true) => {
+  const log: Array<string> = []
+  const consumer: Transport.BodyConsumer = {
+    onData: (chunk, release) => {
+      const text = Buffer.from(chunk).toString("latin1")
+      release()
+      log.push(text)
+      return accept(text)
+    },
+    onEnd: (trailers) => log.push(`end ${trailers.length}`),
+    onError: (error) => log.push(error._tag)
+  }
+  return { log, consumer }
+}

@@ -7,9 +7,13 @@ import * as tls from "node:tls"
 import type * as Transport from "../../Transport.ts"
 import type { BufferPool, Lease } from "./bufferPool.ts"
 
+/** What a connection is busy with before it is `ready`, in this order; the first and `tls` may be left out. */
+export type Phase = "resolve" | "connect" | "tls" | "ready"
+
 /** Whoever has the connection. Each call is made in the socket's own callback. */
 export interface User {
-  onReady(): void
+  /** The connection has come to its next phase. */
+  onPhase(phase: Phase): void
   /** `lease` is what the view lies in; `undefined` when the view is the receiver's own. */
   onData(view: Buffer, lease: Lease | undefined): void
   onDrain(): void
@@ -19,7 +23,7 @@ export interface User {
   onClosed(error: Error | undefined): void
 }
 
-/** Told what becomes of a connection that nobody has. */
+/** Told when a connection is of no use any more; more than once, it may be. */
 export interface Owner {
   onGone(connection: Connection): void
 }
@@ -36,10 +40,7 @@ export class Connection {
   user: User | undefined
   /** Whether an exchange has been completed on it before. */
   reused = false
-  /** Whether TCP is up; TLS may not be. */
-  connected = false
-  /** Whether requests can be sent. */
-  ready = false
+  phase: Phase
   /** Whether the peer has ended or the socket has broken: no further exchange. */
   dead = false
   /** When it became idle, and until when it may stay so, in milliseconds of the pool's clock. */
@@ -59,6 +60,7 @@ export class Connection {
     const secure = settings.endpoint.protocol === "https:"
     const pooled = !secure && !settings.plain
     this.socket = secure ? openTls(settings.endpoint) : openTcp(settings.endpoint, pooled ? this : undefined)
+    this.phase = net.isIP(settings.endpoint.hostname) === 0 ? "resolve" : "connect"
     this.listen(secure, pooled)
   }
 
@@ -68,22 +70,27 @@ export class Connection {
       this.dead = true
       this.error ??= error
     })
-    socket.on("connect", this.onConnect)
-    if (secure) socket.on("secureConnect", this.onSecure)
+    if (this.phase === "resolve") socket.on("lookup", this.onLookup)
+    socket.on("connect", secure ? this.onTcp : this.onReady)
+    if (secure) socket.on("secureConnect", this.onReady)
     if (!pooled) socket.on("data", this.onPlainData)
     socket.on("drain", this.onDrain)
     socket.on("end", this.onEnd)
     socket.on("close", this.onClose)
   }
 
-  private readonly onConnect = (): void => {
-    this.connected = true
-    if (!(this.socket instanceof tls.TLSSocket)) this.onSecure()
+  /** Called for each address that was found. */
+  private readonly onLookup = (error: Error | null): void => {
+    if (error === null && this.phase === "resolve") this.enter("connect")
   }
 
-  private readonly onSecure = (): void => {
-    this.ready = true
-    this.user?.onReady()
+  private readonly onTcp = (): void => this.enter("tls")
+
+  private readonly onReady = (): void => this.enter("ready")
+
+  private enter(phase: Phase): void {
+    this.phase = phase
+    this.user?.onPhase(phase)
   }
 
   private readonly onPlainData = (view: Buffer): void => this.onView(view, undefined)
@@ -93,7 +100,7 @@ export class Connection {
   private readonly onEnd = (): void => {
     this.dead = true
     if (this.user === undefined) this.destroy()
-    else if (this.ready) this.user.onEnd()
+    else if (this.phase === "ready") this.user.onEnd()
   }
 
   private readonly onClose = (): void => {
@@ -103,8 +110,9 @@ export class Connection {
     this.lease = undefined
     const user = this.user
     this.user = undefined
-    this.owner.onGone(this)
+    // The user first: it may want another one in its place.
     user?.onClosed(this.error)
+    this.owner.onGone(this)
   }
 
   private onView(view: Buffer, lease: Lease | undefined): void {
@@ -150,6 +158,7 @@ export class Connection {
     this.dead = true
     this.user = undefined
     this.socket.destroy()
+    this.owner.onGone(this)
   }
 
   /** Gives the socket away, as a stream whose first bytes are `rest`. It must be a plain one. */

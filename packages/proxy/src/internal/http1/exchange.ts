@@ -8,12 +8,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ProxyError from "../../ProxyError.ts"
 import type * as Transport from "../../Transport.ts"
+import { clockOf } from "../clocks.ts"
 import * as BodyReader from "./bodyReader.ts"
 import { type Lease, releaser } from "./bufferPool.ts"
-import type { Connection, User } from "./connection.ts"
+import type { Connection, Phase } from "./connection.ts"
 import { FieldParser, invalid, type Limits } from "./fieldParser.ts"
 import { type Framing, framing } from "./framing.ts"
-import type { Pool } from "./pool.ts"
+import type { Applicant, Pool } from "./pool.ts"
 import * as RequestHead from "./requestHead.ts"
 import { type Listener, Upload } from "./upload.ts"
 
@@ -25,7 +26,7 @@ export interface Shared {
 
 type Resume = (effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>) => void
 
-type State = "connecting" | "head" | "body" | "tunnel" | "done"
+type State = "queued" | "connecting" | "head" | "body" | "tunnel" | "done"
 
 /** Bytes that were read but can't be delivered yet. */
 interface Held {
@@ -39,8 +40,9 @@ const idempotent: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRAC
 
 const noFields: Fields.Fields = []
 
-export class Exchange implements User, Listener, Transport.ResponseBody, Transport.BodyControl {
+export class Exchange implements Applicant, Listener, Transport.ResponseBody, Transport.BodyControl {
   length: number | undefined
+  readonly plain: boolean
 
   private readonly shared: Shared
   private readonly endpoint: Transport.Endpoint
@@ -56,9 +58,11 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   /** A body that waits for the upstream to ask for it (`Expect: 100-continue`). */
   private expected: Upload | undefined
   private cancelContinue: Timer.Cancel | undefined
+  /** Whether a body in memory waits for the upstream to take it. */
+  private flushing = false
   /** Bytes of the response that were read. */
   private received = 0
-  /** When the clock that runs was last wound up, in milliseconds. */
+  /** When the last of the body was read or asked for, in milliseconds. */
   private since = 0
 
   private framing: Framing | undefined
@@ -85,11 +89,12 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     this.shared = shared
     this.endpoint = endpoint
     this.request = request
+    this.plain = request.upgrade !== undefined
     this.clock = clock
     this.parser = new FieldParser(shared.limits, true)
   }
 
-  // -- Sending --------------------------------------------------------------------------------------------------------
+  // -- Connecting -----------------------------------------------------------------------------------------------------
 
   start(resume: Resume): void {
     this.resumeFiber = resume
@@ -97,70 +102,90 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     if (typeof head !== "string") return this.fail(head)
     this.head = head
     // Until it is read, its errors would be nobody's.
-    if (this.request.body._tag === "OneShot") this.request.body.stream.on("error", noop)
-    const idle = this.request.upgrade === undefined ? this.shared.pool.take(this.endpoint, this) : undefined
-    if (idle === undefined) return this.connect()
+    const { body } = this.request
+    if (body._tag === "OneShot" && body.stream.listenerCount("error", noop) === 0) body.stream.on("error", noop)
+    const idle = this.plain ? undefined : this.shared.pool.take(this.endpoint, this)
+    if (idle === undefined) return this.apply()
     this.connection = idle
     this.send(idle)
   }
 
-  private connect(): void {
+  private apply(): void {
+    const answer = this.shared.pool.admit(this.endpoint, this)
+    if (answer === "room") return this.connect(undefined)
+    if (answer === "full") return this.fail(new ProxyError.UpstreamSaturated(this.evidence()))
+    this.state = "queued"
+    this.startTimer("queue", this.onQueueTimeout)
+  }
+
+  private readonly onQueueTimeout = (): void => this.fail(new ProxyError.QueueTimeout(this.evidence()))
+
+  onTurn(idle: Connection | undefined): void {
+    this.stopTimer()
+    if (idle === undefined) return this.connect(undefined)
+    this.connection = idle
+    this.send(idle)
+  }
+
+  private connect(instead: Connection | undefined): void {
     this.state = "connecting"
+    const { pool } = this.shared
     try {
-      this.connection = this.shared.pool.connect(this.endpoint, this, this.request.upgrade !== undefined)
+      this.connection = instead === undefined
+        ? pool.connect(this.endpoint, this, this.plain)
+        : pool.replace(instead, this.endpoint, this, this.plain)
     } catch (cause) {
       return this.fail(ProxyError.fromNodeError(cause, "connect", this.evidence()))
     }
-    this.cancelTimer = Timer.start(this.clock, this.request.clocks.connect, this.onConnectTimeout)
+    this.onPhase(this.connection.phase)
   }
 
-  private readonly onConnectTimeout = (): void => {
-    const evidence = this.evidence()
-    this.fail(
-      this.connection?.connected === true
-        ? new ProxyError.UpstreamTlsTimeout(evidence)
-        : new ProxyError.UpstreamConnectTimeout(evidence)
-    )
-  }
-
-  onReady(): void {
+  onPhase(phase: Phase): void {
     const connection = this.connection
     if (this.state !== "connecting" || connection === undefined) return
     this.stopTimer()
-    this.send(connection)
+    if (phase === "ready") this.send(connection)
+    else this.startTimer(phase, () => this.fail(new late[phase](this.evidence())))
   }
+
+  // -- Sending --------------------------------------------------------------------------------------------------------
 
   private send(connection: Connection): void {
     this.state = "head"
-    this.since = this.now()
-    this.runTimer(this.request.clocks.responseHead, this.onHeadTimer)
     const { socket } = connection
     const body = this.request.body
     if (body._tag === "Empty") {
       socket.write(this.head, "latin1")
-      return
+      return this.awaitHead()
     }
     socket.cork()
     socket.write(this.head, "latin1")
     if (body._tag === "Replayable") {
-      socket.write(body.bytes)
+      this.flushing = !socket.write(body.bytes)
       socket.uncork()
-      return
+      if (!this.flushing) return this.awaitHead()
+      return this.startTimer("send", this.onSendTimeout)
     }
     const upload = new Upload(body, connection, this, this.now)
     if (this.request.expectContinue === true) {
       socket.uncork()
       return this.awaitContinue(upload)
     }
-    this.upload = upload
-    upload.start()
+    this.startUpload(upload)
     // Not before the first chunk had its chance: it usually arrives in this turn and then shares a segment with the head.
     process.nextTick(() => socket.uncork())
   }
 
+  private startUpload(upload: Upload): void {
+    this.upload = upload
+    this.runTimer("send", this.onSendTimer)
+    upload.start()
+  }
+
   private awaitContinue(upload: Upload): void {
     this.expected = upload
-    this.cancelContinue = Timer.start(this.clock, this.request.clocks.continue ?? defaultContinue, this.onContinue)
+    this.cancelContinue = Timer.start(this.clock, clockOf(this.request.clocks, "continue"), this.onContinue)
+    this.awaitHead()
   }
 
   /** The upstream wants the body, or has been silent for so long that it seems not to know the expectation. */
@@ -169,18 +194,23 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     const upload = this.expected
     this.expected = undefined
     if (upload === undefined || this.state !== "head") return
-    this.upload = upload
-    upload.start()
+    this.stopTimer()
+    this.startUpload(upload)
   }
 
   private readonly now = (): number => this.clock.currentTimeMillisUnsafe()
 
   onDrain(): void {
     this.upload?.onDrain()
+    if (!this.flushing) return
+    this.flushing = false
+    this.onUploaded()
   }
 
   onUploaded(): void {
-    this.since = this.now()
+    if (this.state !== "head") return
+    this.stopTimer()
+    this.awaitHead()
   }
 
   onUploadFailed(error: ProxyError.TransportError): void {
@@ -188,18 +218,20 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     else if (this.state === "body") this.failBody(this.truncated("Request", error))
   }
 
-  /** Counts from the last byte sent; a client that is slow with its body does not count against the upstream. */
-  private readonly onHeadTimer = (limit: number): number => {
-    const upload = this.upload
-    if (upload === undefined || upload.done) {
-      const left = this.since + limit - this.now()
-      if (left <= 0) this.fail(new ProxyError.UpstreamHeadersTimeout(this.evidence()))
-      return left
-    }
-    const left = upload.blocked ? upload.progress + limit - this.now() : limit
-    if (left <= 0) this.fail(new ProxyError.UpstreamSendTimeout(this.evidence()))
+  private readonly onSendTimeout = (): void => this.fail(new ProxyError.UpstreamSendTimeout(this.evidence()))
+
+  /** A client that is slow with its body does not count against the upstream. */
+  private readonly onSendTimer = (limit: number): number => {
+    const left = this.upload?.blocked === true ? this.upload.progress + limit - this.now() : limit
+    if (left <= 0) this.onSendTimeout()
     return left
   }
+
+  private awaitHead(): void {
+    this.startTimer("responseHead", this.onHeadTimeout)
+  }
+
+  private readonly onHeadTimeout = (): void => this.fail(new ProxyError.UpstreamHeadersTimeout(this.evidence()))
 
   // -- The response head ----------------------------------------------------------------------------------------------
 
@@ -282,7 +314,7 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     else if (this.state === "body") {
       this.since = this.now()
       this.flush()
-      if (this.isReading()) this.runTimer(this.request.clocks.bodyIdle, this.onIdleTimer)
+      if (this.isReading()) this.runTimer("bodyIdle", this.onIdleTimer)
     }
     return this
   }
@@ -425,8 +457,10 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   }
 
   private connectError(error: Error | undefined): ProxyError.TransportError {
-    const phase = this.connection?.connected === true ? "tls" : "connect"
-    return ProxyError.fromNodeError(error ?? closed, phase, this.evidence())
+    const phase = this.connection?.phase
+    // Without an error of its own it is not the name that failed.
+    const doing = phase === "tls" || (phase === "resolve" && error !== closed) ? phase : "connect"
+    return ProxyError.fromNodeError(error ?? closed, doing, this.evidence())
   }
 
   private endBeforeHead(error: Error | undefined): void {
@@ -456,9 +490,9 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
     this.stopTimer()
     this.upload?.stop()
     this.upload = this.expected = undefined
+    this.flushing = false
     this.cancelContinue?.()
-    this.connection?.destroy()
-    this.connect()
+    this.connect(this.connection)
   }
 
   private endWithinBody(error: Error | undefined): void {
@@ -498,6 +532,7 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   }
 
   private finish(): void {
+    if (this.state === "queued") this.shared.pool.leave(this.endpoint, this)
     this.state = "done"
     this.stopTimer()
     this.cancelContinue?.()
@@ -515,7 +550,7 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
 
   private evidence(): { readonly upstream: string; readonly bytesSent: number; readonly bytesReceived: number } {
     const { hostname, port, protocol } = this.endpoint
-    const sent = this.state === "connecting" ? 0 : this.head.length + this.bodySent()
+    const sent = this.state === "connecting" || this.state === "queued" ? 0 : this.head.length + this.bodySent()
     return { upstream: `${protocol}//${hostname}:${port}`, bytesSent: sent, bytesReceived: this.received }
   }
 
@@ -526,9 +561,13 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
 
   // -- Clocks ---------------------------------------------------------------------------------------------------------
 
-  /** Rings after `duration`, and again after what `onRing` returns as long as that is more than 0. */
-  private runTimer(duration: Duration.Input, onRing: (limit: number) => number): void {
-    const limit = typeof duration === "number" ? duration : Duration.toMillis(duration)
+  private startTimer(name: keyof Transport.Clocks, onRing: () => void): void {
+    this.cancelTimer = Timer.start(this.clock, clockOf(this.request.clocks, name), onRing)
+  }
+
+  /** Rings when the clock has run out, and again after what `onRing` returns as long as that is more than 0. */
+  private runTimer(name: keyof Transport.Clocks, onRing: (limit: number) => number): void {
+    const limit = clockOf(this.request.clocks, name)
     const ring = (): void => {
       const left = onRing(limit)
       if (left > 0) this.cancelTimer = Timer.start(this.clock, left, ring)
@@ -542,8 +581,12 @@ export class Exchange implements User, Listener, Transport.ResponseBody, Transpo
   }
 }
 
-/** In milliseconds; RFC 9110, 10.1.1 leaves it to the client how long to wait. */
-const defaultContinue = 1000
+/** What it is called when a phase of connecting takes too long. */
+const late = {
+  resolve: ProxyError.UpstreamResolveTimeout,
+  connect: ProxyError.UpstreamConnectTimeout,
+  tls: ProxyError.UpstreamTlsTimeout
+}
 
 /** In bytes. The send buffer of an idle connection takes that much or nothing. */
 const smallWrite = 16_384
