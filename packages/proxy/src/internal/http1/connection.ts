@@ -12,8 +12,8 @@ export type Phase = "resolve" | "connect" | "tls" | "ready"
 
 /** Whoever has the connection. Each call is made in the socket's own callback. */
 export interface User {
-  /** The connection has come to its next phase. */
-  onPhase(phase: Phase): void
+  /** The connection has come to its next phase, for the one who has it made. */
+  onPhase?(phase: Phase): void
   /** `lease` is what the view lies in; `undefined` when the view is the receiver's own. */
   onData(view: Buffer, lease: Lease | undefined): void
   onDrain(): void
@@ -90,7 +90,7 @@ export class Connection {
 
   private enter(phase: Phase): void {
     this.phase = phase
-    this.user?.onPhase(phase)
+    this.user?.onPhase?.(phase)
   }
 
   private readonly onPlainData = (view: Buffer): void => this.onView(view, undefined)
@@ -200,3 +200,6 @@ const openTls = (endpoint: Transport.Endpoint): tls.TLSSocket => {
   socket.setNoDelay()
   return socket
 }
+
+/** What is said of a connection that has gone without an error. */
+export const closed = new Error("the connection was closed")

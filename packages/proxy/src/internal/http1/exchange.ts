@@ -1,22 +1,24 @@
 /**
- * One request and its response on one connection: a state machine that the connection drives and the fiber waits for.
+ * One request and its response on one connection: a state machine that the connection drives and the fiber waits for. It
+ * sends the request and reads the response head; before that it is the {@link Connecting} that has the turn, after it the
+ * {@link ResponseBody}.
  */
-import type * as Fields from "@sluice/core/Fields"
 import * as Timer from "@sluice/core/Timer"
 import type * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ProxyError from "../../ProxyError.ts"
 import type * as Transport from "../../Transport.ts"
 import { clockOf } from "../clocks.ts"
-import * as BodyReader from "./bodyReader.ts"
-import { type Lease, releaser } from "./bufferPool.ts"
-import type { Connection, Phase } from "./connection.ts"
+import type { Lease } from "./bufferPool.ts"
+import { type Client, Connecting } from "./connecting.ts"
+import { closed, type Connection, type User } from "./connection.ts"
 import { FieldParser, invalid, type Limits } from "./fieldParser.ts"
-import { type Framing, framing } from "./framing.ts"
-import type { Applicant, Pool } from "./pool.ts"
+import { framing } from "./framing.ts"
+import type { Pool } from "./pool.ts"
 import * as RequestHead from "./requestHead.ts"
+import { noFields, ResponseBody, type Source } from "./responseBody.ts"
 import { type Listener, Upload } from "./upload.ts"
+import { Watch } from "./watch.ts"
 
 /** What one transport shares among its exchanges. */
 export interface Shared {
@@ -26,35 +28,26 @@ export interface Shared {
 
 type Resume = (effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>) => void
 
-type State = "queued" | "connecting" | "head" | "body" | "tunnel" | "done"
-
-/** Bytes that were read but can't be delivered yet. */
-interface Held {
-  readonly view: Buffer
-  readonly at: number
-  readonly lease: Lease | undefined
-}
+type State = "connecting" | "head" | "body" | "tunnel" | "done"
 
 /** Methods that may be sent twice to the same effect as once (RFC 9110, 9.2.2). */
 const idempotent: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 
-const noFields: Fields.Fields = []
-
-export class Exchange implements Applicant, Listener, Transport.ResponseBody, Transport.BodyControl {
-  length: number | undefined
-  readonly plain: boolean
-
+export class Exchange implements User, Client, Listener, Source {
   private readonly shared: Shared
   private readonly endpoint: Transport.Endpoint
   private readonly request: Transport.OutgoingRequest
   private readonly clock: Clock.Clock
+  private readonly watch: Watch
   private readonly parser: FieldParser
   private state: State = "connecting"
   private resumeFiber: Resume | undefined
-  private head = ""
+  private connecting: Connecting | undefined
   private connection: Connection | undefined
+  private body: ResponseBody | undefined
+
+  private head = ""
   private upload: Upload | undefined
-  private cancelTimer: Timer.Cancel | undefined
   /** A body that waits for the upstream to ask for it (`Expect: 100-continue`). */
   private expected: Upload | undefined
   private cancelContinue: Timer.Cancel | undefined
@@ -62,23 +55,6 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
   private flushing = false
   /** Bytes of the response that were read. */
   private received = 0
-  /** When the last of the body was read or asked for, in milliseconds. */
-  private since = 0
-
-  private framing: Framing | undefined
-  private reader: BodyReader.BodyReader | undefined
-  private consumer: Transport.BodyConsumer | undefined
-  /** Bytes of body that were delivered. */
-  private delivered = 0
-  private held: Held | undefined
-  /** The consumer has asked to wait. */
-  private waiting = false
-  private delivering = false
-  private resumed = false
-  /** How the connection ended while bytes were held. */
-  private peerGone: { readonly error: Error | undefined } | undefined
-  /** How the body ended before there was a consumer. */
-  private ended: { readonly trailers: Fields.Fields } | { readonly error: ProxyError.Committed } | undefined
 
   constructor(
     shared: Shared,
@@ -89,8 +65,8 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     this.shared = shared
     this.endpoint = endpoint
     this.request = request
-    this.plain = request.upgrade !== undefined
     this.clock = clock
+    this.watch = new Watch(clock, request.clocks)
     this.parser = new FieldParser(shared.limits, true)
   }
 
@@ -102,50 +78,30 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     if (typeof head !== "string") return this.fail(head)
     this.head = head
     // Until it is read, its errors would be nobody's.
-    const { body } = this.request
+    const { body, upgrade } = this.request
     if (body._tag === "OneShot" && body.stream.listenerCount("error", noop) === 0) body.stream.on("error", noop)
-    const idle = this.plain ? undefined : this.shared.pool.take(this.endpoint, this)
-    if (idle === undefined) return this.apply()
-    this.connection = idle
-    this.send(idle)
+    const idle = upgrade === undefined ? this.shared.pool.take(this.endpoint, this) : undefined
+    if (idle === undefined) this.connect().start()
+    else this.onConnected(idle)
   }
 
-  private apply(): void {
-    const answer = this.shared.pool.admit(this.endpoint, this)
-    if (answer === "room") return this.connect(undefined)
-    if (answer === "full") return this.fail(new ProxyError.UpstreamSaturated(this.evidence()))
-    this.state = "queued"
-    this.startTimer("queue", this.onQueueTimeout)
-  }
-
-  private readonly onQueueTimeout = (): void => this.fail(new ProxyError.QueueTimeout(this.evidence()))
-
-  onTurn(idle: Connection | undefined): void {
-    this.stopTimer()
-    if (idle === undefined) return this.connect(undefined)
-    this.connection = idle
-    this.send(idle)
-  }
-
-  private connect(instead: Connection | undefined): void {
+  private connect(): Connecting {
     this.state = "connecting"
-    const { pool } = this.shared
-    try {
-      this.connection = instead === undefined
-        ? pool.connect(this.endpoint, this, this.plain)
-        : pool.replace(instead, this.endpoint, this, this.plain)
-    } catch (cause) {
-      return this.fail(ProxyError.fromNodeError(cause, "connect", this.evidence()))
-    }
-    this.onPhase(this.connection.phase)
+    const { endpoint, request, shared: { pool }, watch } = this
+    this.connecting = new Connecting({ pool, endpoint, watch, plain: request.upgrade !== undefined, client: this })
+    return this.connecting
   }
 
-  onPhase(phase: Phase): void {
-    const connection = this.connection
-    if (this.state !== "connecting" || connection === undefined) return
-    this.stopTimer()
-    if (phase === "ready") this.send(connection)
-    else this.startTimer(phase, () => this.fail(new late[phase](this.evidence())))
+  onConnected(connection: Connection): void {
+    this.connecting = undefined
+    this.connection = connection
+    connection.user = this
+    this.send(connection)
+  }
+
+  onUnconnected(error: ProxyError.TransportError): void {
+    this.connecting = undefined
+    this.fail(error)
   }
 
   // -- Sending --------------------------------------------------------------------------------------------------------
@@ -164,9 +120,9 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
       this.flushing = !socket.write(body.bytes)
       socket.uncork()
       if (!this.flushing) return this.awaitHead()
-      return this.startTimer("send", this.onSendTimeout)
+      return this.watch.start("send", () => this.sendTimeout())
     }
-    const upload = new Upload(body, connection, this, this.now)
+    const upload = new Upload(body, connection, this, () => this.watch.now())
     if (this.request.expectContinue === true) {
       socket.uncork()
       return this.awaitContinue(upload)
@@ -178,7 +134,7 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
 
   private startUpload(upload: Upload): void {
     this.upload = upload
-    this.runTimer("send", this.onSendTimer)
+    this.watch.wind("send", this.onSendRing)
     upload.start()
   }
 
@@ -193,12 +149,8 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     this.cancelContinue?.()
     const upload = this.expected
     this.expected = undefined
-    if (upload === undefined || this.state !== "head") return
-    this.stopTimer()
-    this.startUpload(upload)
+    if (upload !== undefined && this.state === "head") this.startUpload(upload)
   }
-
-  private readonly now = (): number => this.clock.currentTimeMillisUnsafe()
 
   onDrain(): void {
     this.upload?.onDrain()
@@ -208,37 +160,34 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
   }
 
   onUploaded(): void {
-    if (this.state !== "head") return
-    this.stopTimer()
-    this.awaitHead()
+    if (this.state === "head") this.awaitHead()
   }
 
   onUploadFailed(error: ProxyError.TransportError): void {
     if (this.state === "head") this.fail(error)
-    else if (this.state === "body") this.failBody(this.truncated("Request", error))
+    else if (this.state === "body") this.body?.fail(this.body.truncated("Request", error))
   }
 
-  private readonly onSendTimeout = (): void => this.fail(new ProxyError.UpstreamSendTimeout(this.evidence()))
-
   /** A client that is slow with its body does not count against the upstream. */
-  private readonly onSendTimer = (limit: number): number => {
-    const left = this.upload?.blocked === true ? this.upload.progress + limit - this.now() : limit
-    if (left <= 0) this.onSendTimeout()
+  private readonly onSendRing = (limit: number): number => {
+    const left = this.upload?.blocked === true ? this.upload.progress + limit - this.watch.now() : limit
+    if (left <= 0) this.sendTimeout()
     return left
   }
 
-  private awaitHead(): void {
-    this.startTimer("responseHead", this.onHeadTimeout)
+  private sendTimeout(): void {
+    this.fail(new ProxyError.UpstreamSendTimeout(this.evidence()))
   }
 
-  private readonly onHeadTimeout = (): void => this.fail(new ProxyError.UpstreamHeadersTimeout(this.evidence()))
+  private awaitHead(): void {
+    this.watch.start("responseHead", () => this.fail(new ProxyError.UpstreamHeadersTimeout(this.evidence())))
+  }
 
   // -- The response head ----------------------------------------------------------------------------------------------
 
   onData(view: Buffer, lease: Lease | undefined): void {
     this.received += view.length
-    if (this.held !== undefined) return this.holdMore(this.held, view)
-    if (this.state === "body") this.pump(view, 0, lease)
+    if (this.body !== undefined) this.body.onData(view, lease)
     else if (this.state === "head") this.readHead(view, lease)
   }
 
@@ -267,22 +216,21 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     const { fields, httpVersion, reason, status } = this.parser
     const frame = framing(this.request.method, status, httpVersion, fields)
     if (typeof frame === "string") return this.refuse(frame)
-    this.stopTimer()
+    const connection = this.connection
+    if (connection === undefined) return
+    this.watch.stop()
     this.state = "body"
-    this.framing = frame
-    this.length = frame.chunked ? undefined : frame.length
-    this.reader = BodyReader.make(frame, this.shared.limits)
-    if (this.length === 0) this.complete(at < view.length, noFields)
-    else if (at < view.length) this.hold(view, at, lease)
-    this.settle(Effect.succeed({ status, reason, httpVersion, fields, body: this }))
-    if (this.state === "body") this.afterHead()
-  }
-
-  /** The fiber has had its turn: either the body flows by now, or it waits for a consumer. */
-  private afterHead(): void {
-    if (this.consumer !== undefined) return
-    const there = this.held === undefined ? 0 : this.held.view.length - this.held.at
-    if (this.reader?.completes(there) !== true) this.connection?.pause()
+    const body = new ResponseBody({
+      connection,
+      framing: frame,
+      limits: this.shared.limits,
+      watch: this.watch,
+      source: this
+    })
+    this.body = body
+    body.start(view, at, lease)
+    this.settle(Effect.succeed({ status, reason, httpVersion, fields, body }))
+    body.afterHead()
   }
 
   private switchProtocols(view: Buffer, at: number): void {
@@ -291,153 +239,16 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     const frame = framing(this.request.method, status, httpVersion, fields)
     if (typeof frame === "string") return this.refuse(frame)
     if (!offers(this.request.upgrade, frame.upgrade)) return this.refuse("ProtocolSwitch")
-    this.stopTimer()
+    this.watch.stop()
     this.upload?.stop()
     this.state = "tunnel"
-    this.length = 0
-    this.ended = { trailers: noFields }
     const tunnel = this.connection?.handOver(view.subarray(at))
     if (tunnel === undefined) return
-    this.settle(Effect.succeed({ status, reason, httpVersion, fields, body: this, tunnel }))
+    this.settle(Effect.succeed({ status, reason, httpVersion, fields, body: noBody(this), tunnel }))
   }
 
   private refuse(reason: ProxyError.InvalidResponse): void {
     this.fail(new ProxyError.UpstreamResponseInvalid({ reason, ...this.evidence() }))
-  }
-
-  // -- The response body ----------------------------------------------------------------------------------------------
-
-  consume(consumer: Transport.BodyConsumer): Transport.BodyControl {
-    if (this.consumer !== undefined) throw new Error("a response body can be consumed once")
-    this.consumer = consumer
-    if (this.ended !== undefined) this.tellEnd(consumer, this.ended)
-    else if (this.state === "body") {
-      this.since = this.now()
-      this.flush()
-      if (this.isReading()) this.runTimer("bodyIdle", this.onIdleTimer)
-    }
-    return this
-  }
-
-  private isReading(): boolean {
-    return this.state === "body"
-  }
-
-  private tellEnd(
-    consumer: Transport.BodyConsumer,
-    ended: { readonly trailers: Fields.Fields } | { readonly error: ProxyError.Committed }
-  ): void {
-    if ("error" in ended) consumer.onError(ended.error)
-    else consumer.onEnd(ended.trailers)
-  }
-
-  resume(): void {
-    if (this.delivering) {
-      this.resumed = true
-      return
-    }
-    if (this.state !== "body" || !this.waiting) return
-    this.waiting = false
-    this.since = this.now()
-    this.flush()
-  }
-
-  cancel(): void {
-    this.abort()
-  }
-
-  /** Delivers what is held, then lets more come. */
-  private flush(): void {
-    const held = this.held
-    if (held !== undefined) {
-      this.held = undefined
-      this.pump(held.view, held.at, held.lease)
-      held.lease?.release()
-    }
-    if (this.state !== "body" || this.waiting) return
-    if (this.peerGone === undefined) this.connection?.resume()
-    else this.endOfConnection(this.peerGone.error)
-  }
-
-  private hold(view: Buffer, at: number, lease: Lease | undefined): void {
-    lease?.retain()
-    this.held?.lease?.release()
-    this.held = { view, at, lease }
-  }
-
-  /** Bytes after a response that nobody has taken yet: they can't be part of it, and no more of them are wanted. */
-  private holdMore(held: Held, view: Buffer): void {
-    this.hold(Buffer.concat([held.view.subarray(held.at), view]), 0, undefined)
-    this.connection?.pause()
-  }
-
-  private pump(view: Buffer, from: number, lease: Lease | undefined): void {
-    const reader = this.reader
-    if (reader === undefined) return
-    this.since = this.now()
-    let at = from
-    while (this.state === "body") {
-      if (this.waiting && !reader.completes(0)) return this.wait(view, at, lease)
-      const found = reader.next(view, at)
-      at = reader.at
-      if (found === "data") this.deliver(view, reader, lease)
-      else if (found === "end") return this.complete(at < view.length, reader.trailers)
-      else if (found === "more") return
-      else return this.failBody(this.truncated(found === "invalidChunk" ? "Chunk" : "Trailer"))
-    }
-  }
-
-  private wait(view: Buffer, at: number, lease: Lease | undefined): void {
-    if (at < view.length) this.hold(view, at, lease)
-    this.connection?.pause()
-  }
-
-  private deliver(view: Buffer, { end, start }: BodyReader.BodyReader, lease: Lease | undefined): void {
-    const chunk = start === 0 && end === view.length ? view : view.subarray(start, end)
-    this.delivered += chunk.length
-    this.delivering = true
-    this.resumed = false
-    const goOn = this.consumer?.onData(chunk, releaser(lease)) ?? false
-    this.delivering = false
-    this.waiting = !goOn && !this.resumed
-  }
-
-  /** An idle clock that is looked at when it rings, rather than wound up for every chunk. */
-  private readonly onIdleTimer = (limit: number): number => {
-    // While it is the consumer that is waited for, the upstream is not late.
-    const left = this.waiting ? limit : this.since + limit - this.now()
-    if (left <= 0) {
-      this.failBody(new ProxyError.UpstreamBodyTimeout({ idle: Duration.millis(limit), ...this.evidence() }))
-    }
-    return left
-  }
-
-  /** The response is complete; `extra` when bytes followed it. */
-  private complete(extra: boolean, trailers: Fields.Fields): void {
-    const connection = this.connection
-    const frame = this.framing
-    const whole = this.expected === undefined && (this.upload === undefined || this.upload.done)
-    this.finish()
-    if (connection !== undefined && frame !== undefined) {
-      if (frame.persistent && whole && !extra && this.peerGone === undefined) {
-        this.shared.pool.release(connection, frame.keepAliveTimeout)
-      } else connection.destroy()
-    }
-    if (this.consumer === undefined) this.ended = { trailers }
-    else this.consumer.onEnd(trailers)
-  }
-
-  private truncated(
-    reason: ProxyError.UpstreamBodyTruncated["reason"],
-    cause?: unknown
-  ): ProxyError.UpstreamBodyTruncated {
-    return new ProxyError.UpstreamBodyTruncated({
-      reason,
-      received: this.delivered,
-      ...(this.length === undefined ? undefined : { expected: this.length }),
-      ...(cause === undefined ? undefined : { cause }),
-      ...this.evidence()
-    })
   }
 
   // -- Ends -----------------------------------------------------------------------------------------------------------
@@ -451,16 +262,8 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
   }
 
   private endOfConnection(error: Error | undefined): void {
-    if (this.state === "connecting") this.fail(this.connectError(error))
-    else if (this.state === "head") this.endBeforeHead(error)
-    else if (this.state === "body") this.endWithinBody(error)
-  }
-
-  private connectError(error: Error | undefined): ProxyError.TransportError {
-    const phase = this.connection?.phase
-    // Without an error of its own it is not the name that failed.
-    const doing = phase === "tls" || (phase === "resolve" && error !== closed) ? phase : "connect"
-    return ProxyError.fromNodeError(error ?? closed, doing, this.evidence())
+    if (this.state === "head") this.endBeforeHead(error)
+    else this.body?.onGone(error)
   }
 
   private endBeforeHead(error: Error | undefined): void {
@@ -487,19 +290,13 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
   }
 
   private resend(): void {
-    this.stopTimer()
-    this.upload?.stop()
+    const dead = this.connection
+    if (dead === undefined) return
+    this.stopSending()
     this.upload = this.expected = undefined
     this.flushing = false
-    this.cancelContinue?.()
-    this.connect(this.connection)
-  }
-
-  private endWithinBody(error: Error | undefined): void {
-    this.peerGone ??= { error }
-    if (this.held !== undefined || (this.consumer === undefined && this.reader?.untilClose === false)) return
-    if (this.reader?.untilClose === true && error === undefined) return this.complete(false, noFields)
-    this.failBody(this.truncated(error === undefined || error === closed ? "Closed" : "Reset", error))
+    this.connection = undefined
+    this.connect().startOver(dead)
   }
 
   /** Fails the effect that waits for the head. */
@@ -510,36 +307,42 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     this.settle(Effect.fail(error))
   }
 
-  /** Ends a body whose head is out. */
-  private failBody(error: ProxyError.Committed): void {
+  onBodyEnd(clean: boolean, keepAlive: number | undefined): void {
+    const connection = this.connection
+    const whole = this.expected === undefined && (this.upload === undefined || this.upload.done)
+    this.finish()
+    if (connection === undefined) return
+    if (clean && whole) this.shared.pool.release(connection, keepAlive)
+    else connection.destroy()
+  }
+
+  onBodyFailed(): void {
     const connection = this.connection
     this.finish()
     connection?.destroy()
-    if (this.consumer === undefined) this.ended = { error }
-    else this.consumer.onError(error)
   }
 
   /** Ends it from outside, whatever it is doing. No callback follows; after the end it does nothing. */
   abort(): void {
     if (this.state === "done") return
     const connection = this.connection
-    // Whoever comes for the body after its scope has closed must not wait for ever.
-    if (this.state === "body" && this.consumer === undefined) this.ended = { error: this.truncated("Closed") }
     this.resumeFiber = undefined
-    this.consumer = undefined
+    this.connecting?.abort()
+    this.body?.abandon()
     this.finish()
     connection?.destroy()
   }
 
   private finish(): void {
-    if (this.state === "queued") this.shared.pool.leave(this.endpoint, this)
     this.state = "done"
-    this.stopTimer()
+    this.stopSending()
+    this.connection = undefined
+  }
+
+  private stopSending(): void {
+    this.watch.stop()
     this.cancelContinue?.()
     this.upload?.stop()
-    this.connection = undefined
-    this.held?.lease?.release()
-    this.held = undefined
   }
 
   private settle(effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>): void {
@@ -548,9 +351,9 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     resume?.(effect)
   }
 
-  private evidence(): { readonly upstream: string; readonly bytesSent: number; readonly bytesReceived: number } {
+  evidence(): ProxyError.Evidence {
     const { hostname, port, protocol } = this.endpoint
-    const sent = this.state === "connecting" || this.state === "queued" ? 0 : this.head.length + this.bodySent()
+    const sent = this.state === "connecting" ? 0 : this.head.length + this.bodySent()
     return { upstream: `${protocol}//${hostname}:${port}`, bytesSent: sent, bytesReceived: this.received }
   }
 
@@ -558,34 +361,6 @@ export class Exchange implements Applicant, Listener, Transport.ResponseBody, Tr
     const body = this.request.body
     return body._tag === "Replayable" ? body.bytes.length : this.upload?.bytes ?? 0
   }
-
-  // -- Clocks ---------------------------------------------------------------------------------------------------------
-
-  private startTimer(name: keyof Transport.Clocks, onRing: () => void): void {
-    this.cancelTimer = Timer.start(this.clock, clockOf(this.request.clocks, name), onRing)
-  }
-
-  /** Rings when the clock has run out, and again after what `onRing` returns as long as that is more than 0. */
-  private runTimer(name: keyof Transport.Clocks, onRing: (limit: number) => number): void {
-    const limit = clockOf(this.request.clocks, name)
-    const ring = (): void => {
-      const left = onRing(limit)
-      if (left > 0) this.cancelTimer = Timer.start(this.clock, left, ring)
-    }
-    this.cancelTimer = Timer.start(this.clock, limit, ring)
-  }
-
-  private stopTimer(): void {
-    this.cancelTimer?.()
-    this.cancelTimer = undefined
-  }
-}
-
-/** What it is called when a phase of connecting takes too long. */
-const late = {
-  resolve: ProxyError.UpstreamResolveTimeout,
-  connect: ProxyError.UpstreamConnectTimeout,
-  tls: ProxyError.UpstreamTlsTimeout
 }
 
 /** In bytes. The send buffer of an idle connection takes that much or nothing. */
@@ -593,7 +368,14 @@ const smallWrite = 16_384
 
 const noop = (): void => {}
 
-const closed = new Error("the connection was closed")
+/** What a switched connection has instead of a body. */
+const noBody = (exchange: Exchange): Transport.ResponseBody => ({
+  length: 0,
+  consume: (consumer) => {
+    consumer.onEnd(noFields)
+    return { resume: noop, cancel: () => exchange.abort() }
+  }
+})
 
 /** Whether the protocol switched to is among those asked for; protocol names have no case (RFC 9110, 7.8). */
 const offers = (asked: string, got: string | undefined): boolean => {
