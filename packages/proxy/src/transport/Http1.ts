@@ -72,8 +72,9 @@ export interface Options {
    */
   readonly maxQueued?: number
   /**
-   * The size of the buffer that each plain connection reads into, in bytes.
-   * @default 65536
+   * The size of the buffer that each plain connection reads into, in bytes. The default takes a head and 64 KiB of body in one
+   * read.
+   * @default 69632
    */
   readonly readBufferBytes?: number
   /**
@@ -152,7 +153,7 @@ const validate = (options: Options) => ({
         : positive("maxConnectionsPerEndpoint", options.maxConnectionsPerEndpoint, 1),
     maxQueued: positive("maxQueued", options.maxQueued ?? 1024, 0),
     maxIdlePerEndpoint: positive("maxIdlePerEndpoint", options.maxIdlePerEndpoint ?? 256, 0),
-    readBuffer: positive("readBufferBytes", options.readBufferBytes ?? 65_536, 1),
+    readBuffer: positive("readBufferBytes", options.readBufferBytes ?? 69_632, 1),
     bufferPool: positive("bufferPoolBytes", options.bufferPoolBytes ?? 16_777_216, 0)
   }
 })
