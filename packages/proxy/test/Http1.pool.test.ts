@@ -365,6 +365,42 @@ describe("Http1 reuse", () => {
       assert.strictEqual(up.sockets.length, 2)
     })))
 
+  it.effect("B187 B247 a connection is not used again after a body that was announced and never asked for", () =>
+    run(Effect.gen(function*() {
+      const up = yield* silent
+      const expecting = {
+        method: "POST",
+        fields: ["Host", "shop.test", "Expect", "100-continue"],
+        body: Body.oneShot(new PassThrough(), 3),
+        expectContinue: true
+      }
+      const fiber = yield* start(up, "/a", expecting)
+      yield* asked(up, 0, "/a")
+      up.sockets[0]?.write(ok.slice(0, -1))
+      yield* settle
+      // The answer is on its way for longer than the body would have waited for a 100.
+      yield* TestClock.adjust("5 seconds")
+      up.sockets[0]?.write(ok.slice(-1))
+      assert.strictEqual((yield* Fiber.join(fiber)).text, "abc")
+      yield* up.closed(1)
+    })))
+
+  it.effect("B247 a connection is not used again after a body in memory that was not taken", () =>
+    run(Effect.gen(function*() {
+      const up = yield* upstream({
+        onConnection: (socket, n) => {
+          if (n > 0) return
+          socket.removeAllListeners("data").pause()
+          socket.write(ok)
+        },
+        onRequest: (socket) => socket.write(ok)
+      })
+      const body = Body.replayable(Buffer.alloc(64 * 1024 * 1024))
+      assert.strictEqual((yield* call(up, { method: "PUT", body })).text, "abc")
+      assert.strictEqual((yield* call(up)).text, "abc")
+      assert.strictEqual(up.sockets.length, 2)
+    })))
+
   it.effect("B237 what has a response head is not sent again", () =>
     run(Effect.gen(function*() {
       const up = yield* upstream({

@@ -3,12 +3,10 @@
  * sends the request and reads the response head; before that it is the {@link Connecting} that has the turn, after it the
  * {@link ResponseBody}.
  */
-import * as Timer from "@sluice/core/Timer"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as ProxyError from "../../ProxyError.ts"
 import type * as Transport from "../../Transport.ts"
-import { clockOf } from "../clocks.ts"
 import type { Lease } from "./bufferPool.ts"
 import { type Client, Connecting } from "./connecting.ts"
 import { closed, type Connection, type User } from "./connection.ts"
@@ -17,7 +15,7 @@ import { framing } from "./framing.ts"
 import type { Pool } from "./pool.ts"
 import * as RequestHead from "./requestHead.ts"
 import { noFields, ResponseBody, type Source } from "./responseBody.ts"
-import { type Listener, Upload } from "./upload.ts"
+import { type Sender, Sending } from "./sending.ts"
 import { Watch } from "./watch.ts"
 
 /** What one transport shares among its exchanges. */
@@ -33,7 +31,7 @@ type State = "connecting" | "head" | "body" | "tunnel" | "done"
 /** Methods that may be sent twice to the same effect as once (RFC 9110, 9.2.2). */
 const idempotent: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 
-export class Exchange implements User, Client, Listener, Source {
+export class Exchange implements User, Client, Sender, Source {
   private readonly shared: Shared
   private readonly endpoint: Transport.Endpoint
   private readonly request: Transport.OutgoingRequest
@@ -47,12 +45,8 @@ export class Exchange implements User, Client, Listener, Source {
   private body: ResponseBody | undefined
 
   private head = ""
-  private upload: Upload | undefined
-  /** A body that waits for the upstream to ask for it (`Expect: 100-continue`). */
-  private expected: Upload | undefined
-  private cancelContinue: Timer.Cancel | undefined
-  /** Whether a body in memory waits for the upstream to take it. */
-  private flushing = false
+  /** Of a request that has a body. */
+  private sending: Sending | undefined
   /** Bytes of the response that were read. */
   private received = 0
 
@@ -108,59 +102,22 @@ export class Exchange implements User, Client, Listener, Source {
 
   private send(connection: Connection): void {
     this.state = "head"
-    const { socket } = connection
-    const body = this.request.body
+    const { clock, request: { body, clocks, expectContinue = false }, watch } = this
     if (body._tag === "Empty") {
-      socket.write(this.head, "latin1")
-      return this.awaitHead()
+      connection.socket.write(this.head, "latin1")
+      return this.onAnswerDue()
     }
-    socket.cork()
-    socket.write(this.head, "latin1")
-    if (body._tag === "Replayable") {
-      this.flushing = !socket.write(body.bytes)
-      socket.uncork()
-      if (!this.flushing) return this.awaitHead()
-      return this.watch.start("send", () => this.sendTimeout())
-    }
-    const upload = new Upload(body, connection, this, () => this.watch.now())
-    if (this.request.expectContinue === true) {
-      socket.uncork()
-      return this.awaitContinue(upload)
-    }
-    this.startUpload(upload)
-    // Not before the first chunk had its chance: it usually arrives in this turn and then shares a segment with the head.
-    process.nextTick(() => socket.uncork())
+    this.sending = new Sending({ body, connection, clock, clocks, watch, sender: this })
+    this.sending.start(this.head, expectContinue)
   }
 
-  private startUpload(upload: Upload): void {
-    this.upload = upload
-    this.watch.wind("send", this.onSendRing)
-    upload.start()
+  onAnswerDue(): void {
+    if (this.state !== "head") return
+    this.watch.start("responseHead", () => this.fail(new ProxyError.UpstreamHeadersTimeout(this.evidence())))
   }
 
-  private awaitContinue(upload: Upload): void {
-    this.expected = upload
-    this.cancelContinue = Timer.start(this.clock, clockOf(this.request.clocks, "continue"), this.onContinue)
-    this.awaitHead()
-  }
-
-  /** The upstream wants the body, or has been silent for so long that it seems not to know the expectation. */
-  private readonly onContinue = (): void => {
-    this.cancelContinue?.()
-    const upload = this.expected
-    this.expected = undefined
-    if (upload !== undefined && this.state === "head") this.startUpload(upload)
-  }
-
-  onDrain(): void {
-    this.upload?.onDrain()
-    if (!this.flushing) return
-    this.flushing = false
-    this.onUploaded()
-  }
-
-  onUploaded(): void {
-    if (this.state === "head") this.awaitHead()
+  onSendTimeout(): void {
+    this.fail(new ProxyError.UpstreamSendTimeout(this.evidence()))
   }
 
   onUploadFailed(error: ProxyError.TransportError): void {
@@ -168,19 +125,8 @@ export class Exchange implements User, Client, Listener, Source {
     else if (this.state === "body") this.body?.fail(this.body.truncated("Request", error))
   }
 
-  /** A client that is slow with its body does not count against the upstream. */
-  private readonly onSendRing = (limit: number): number => {
-    const left = this.upload?.blocked === true ? this.upload.progress + limit - this.watch.now() : limit
-    if (left <= 0) this.sendTimeout()
-    return left
-  }
-
-  private sendTimeout(): void {
-    this.fail(new ProxyError.UpstreamSendTimeout(this.evidence()))
-  }
-
-  private awaitHead(): void {
-    this.watch.start("responseHead", () => this.fail(new ProxyError.UpstreamHeadersTimeout(this.evidence())))
+  onDrain(): void {
+    this.sending?.onDrain()
   }
 
   // -- The response head ----------------------------------------------------------------------------------------------
@@ -208,7 +154,7 @@ export class Exchange implements User, Client, Listener, Source {
     if (status === 101) return this.switchProtocols(view, at)
     this.parser.reset()
     // A 100 that nobody waits for may come at any time and means nothing (RFC 9110, 15.2).
-    if (status === 100) this.onContinue()
+    if (status === 100) this.sending?.onContinue()
     else this.request.onInformational?.(status, fields)
   }
 
@@ -219,6 +165,7 @@ export class Exchange implements User, Client, Listener, Source {
     const connection = this.connection
     if (connection === undefined) return
     this.watch.stop()
+    this.sending?.onAnswer()
     this.state = "body"
     const body = new ResponseBody({
       connection,
@@ -240,7 +187,7 @@ export class Exchange implements User, Client, Listener, Source {
     if (typeof frame === "string") return this.refuse(frame)
     if (!offers(this.request.upgrade, frame.upgrade)) return this.refuse("ProtocolSwitch")
     this.watch.stop()
-    this.upload?.stop()
+    this.sending?.stop()
     this.state = "tunnel"
     const tunnel = this.connection?.handOver(view.subarray(at))
     if (tunnel === undefined) return
@@ -268,17 +215,16 @@ export class Exchange implements User, Client, Listener, Source {
 
   private endBeforeHead(error: Error | undefined): void {
     if (this.received > 0) return this.refuse("Incomplete")
-    const uploading = this.upload !== undefined && !this.upload.done
+    const sending = this.sending?.state === "flowing"
     const reused = this.connection?.reused === true
     if (reused && this.mayResend(error)) return this.resend()
     const evidence = { ...this.evidence(), reused }
-    this.fail(ProxyError.fromNodeError(error ?? closed, uploading && error !== undefined ? "write" : "read", evidence))
+    this.fail(ProxyError.fromNodeError(error ?? closed, sending && error !== undefined ? "write" : "read", evidence))
   }
 
   /** RFC 9112, 9.3.1: a client's or proxy's own retry is for idempotent requests, or for those of which nothing left. */
   private mayResend(error: Error | undefined): boolean {
-    const body = this.request.body
-    if (body._tag === "OneShot" && this.upload?.started === true) return false
+    if (this.sending?.used === true) return false
     return idempotent.has(this.request.method) || this.sentNothing(error)
   }
 
@@ -293,8 +239,7 @@ export class Exchange implements User, Client, Listener, Source {
     const dead = this.connection
     if (dead === undefined) return
     this.stopSending()
-    this.upload = this.expected = undefined
-    this.flushing = false
+    this.sending = undefined
     this.connection = undefined
     this.connect().startOver(dead)
   }
@@ -309,7 +254,7 @@ export class Exchange implements User, Client, Listener, Source {
 
   onBodyEnd(clean: boolean, keepAlive: number | undefined): void {
     const connection = this.connection
-    const whole = this.expected === undefined && (this.upload === undefined || this.upload.done)
+    const whole = this.sending === undefined || this.sending.state === "sent"
     this.finish()
     if (connection === undefined) return
     if (clean && whole) this.shared.pool.release(connection, keepAlive)
@@ -341,8 +286,7 @@ export class Exchange implements User, Client, Listener, Source {
 
   private stopSending(): void {
     this.watch.stop()
-    this.cancelContinue?.()
-    this.upload?.stop()
+    this.sending?.stop()
   }
 
   private settle(effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>): void {
@@ -353,13 +297,8 @@ export class Exchange implements User, Client, Listener, Source {
 
   evidence(): ProxyError.Evidence {
     const { hostname, port, protocol } = this.endpoint
-    const sent = this.state === "connecting" ? 0 : this.head.length + this.bodySent()
+    const sent = this.state === "connecting" ? 0 : this.head.length + (this.sending?.bytes ?? 0)
     return { upstream: `${protocol}//${hostname}:${port}`, bytesSent: sent, bytesReceived: this.received }
-  }
-
-  private bodySent(): number {
-    const body = this.request.body
-    return body._tag === "Replayable" ? body.bytes.length : this.upload?.bytes ?? 0
   }
 }
 
