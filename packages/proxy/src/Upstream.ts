@@ -95,6 +95,20 @@ export interface Options {
 /**
  * Settings of an upstream and of the transport that it brings.
  *
+ * @example
+ * ```ts
+ * import { Upstream } from "@sluice/proxy"
+ *
+ * class Orders extends Upstream.Service<Orders>()("shop/Orders") {}
+ *
+ * // At most 100 connections; at most 200 requests wait for one, and none of them for longer than 2 seconds.
+ * const Production = Orders.layer({
+ *   targets: ["http://127.0.0.1:9001"],
+ *   clocks: { queue: "2 seconds" },
+ *   http1: { maxConnectionsPerEndpoint: 100, maxQueued: 200 }
+ * })
+ * ```
+ *
  * @category models
  * @since 0.1.0
  */
