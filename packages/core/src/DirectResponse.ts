@@ -92,6 +92,17 @@ export const noteCutOff: Effect.Effect<
 )
 
 /**
+ * Calls back once when the server starts to drain, at once when it has: for a body that would otherwise go on until the
+ * drain deadline cuts it off. A later callback takes the place of an earlier one.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const onDrain = (exchange: Exchange, callback: () => void): void =>
+  // Sound: every exchange is one of ours.
+  (exchange as ExchangeState).onDrain(callback)
+
+/**
  * Sends an interim response (RFC 9110, 15.2) before the final one. It does nothing when the head is out already, when the
  * client speaks HTTP/1.0, which has none, and where the response is only a value.
  *

@@ -33,7 +33,7 @@ export interface Upgrade {
    * middleware applied. Throws a `TypeError`, and writes nothing, when a field is not one that can be written.
    */
   readonly accept: (fields: Fields.Fields, reason?: string) => void
-  /** Called once when the server starts to drain: say goodbye and end. */
+  /** Calls back once when the server starts to drain, at once when it has: say goodbye and end. */
   readonly onDrain: (callback: () => void) => void
 }
 
@@ -63,9 +63,7 @@ export const connection: Effect.Effect<Upgrade | undefined, never, HttpServerReq
       }
       if (head === undefined || socket === undefined) return undefined
       const exchange = exchangeOf(request, fiber)
-      const onDrain = (callback: () => void) => {
-        exchange.onDrain = callback
-      }
+      const onDrain = (callback: () => void) => exchange.onDrain(callback)
       const accept: Upgrade["accept"] = (fields, reason = "Switching Protocols") => {
         const edited = [...fields]
         runEdits(exchange.headEdits ?? [], fromFields(101, edited))

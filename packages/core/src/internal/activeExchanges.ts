@@ -1,11 +1,15 @@
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Cancellation from "../Cancellation.ts"
 import type { ExchangeState } from "./exchangeState.ts"
+
+const drained = Cause.annotate(Cause.interrupt(), Cancellation.annotations(Cancellation.draining))
 
 /** The exchanges that a server is busy with, until their observers are done too. */
 export class ActiveExchanges {
   private readonly exchanges = new Set<ExchangeState>()
   private waiting: Array<() => void> = []
+  private draining = false
 
   get size(): number {
     return this.exchanges.size
@@ -13,6 +17,7 @@ export class ActiveExchanges {
 
   add(exchange: ExchangeState): void {
     this.exchanges.add(exchange)
+    if (this.draining) exchange.drain()
     exchange.onEnd = (observing) => {
       if (observing === undefined || observing.pollUnsafe() !== undefined) this.remove(exchange)
       else observing.addObserver(() => this.remove(exchange))
@@ -36,17 +41,18 @@ export class ActiveExchanges {
 
   /** Tells what would go on for ever (event streams, tunnels) to come to an end. */
   notifyDrain(): void {
-    for (const exchange of this.exchanges) {
-      const onDrain = exchange.onDrain
-      exchange.onDrain = undefined
-      onDrain?.()
-    }
+    this.draining = true
+    for (const exchange of this.exchanges) exchange.drain()
   }
 
   /** Interrupts what is left, saying why. */
   interruptAll(): void {
-    for (const { fiber } of this.exchanges) {
-      if (fiber !== undefined) Cancellation.interrupt(fiber, Cancellation.draining)
+    for (const exchange of this.exchanges) {
+      const { committed, fiber } = exchange
+      if (fiber === undefined) continue
+      // Before the body's stream says that it was aborted, which is only what follows.
+      if (committed) exchange.cutOff(drained)
+      Cancellation.interrupt(fiber, Cancellation.draining)
     }
   }
 

@@ -59,8 +59,6 @@ export class ExchangeState implements Exchange {
   carrier: { shouldKeepAlive?: boolean; destroy(): unknown } | undefined = undefined
   /** Whether the carrier is a Node response that applies the head edits and records what it writes. */
   wire = false
-  /** Called once when the server starts to drain, by whatever would otherwise go on for ever. */
-  onDrain: (() => void) | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Called once, after the observers were started. */
   onEnd: ((observing: Fiber.Fiber<void> | undefined) => void) | undefined = undefined
@@ -71,6 +69,8 @@ export class ExchangeState implements Exchange {
   private notes: Map<string, unknown> | undefined = undefined
   private decided: Outcome | undefined = undefined
   private isCutOff = false
+  private isDraining = false
+  private drainListener: (() => void) | undefined = undefined
 
   constructor(arrival: Arrival) {
     this.arrival = arrival
@@ -145,6 +145,20 @@ export class ExchangeState implements Exchange {
     return () => void listeners.delete(callback)
   }
 
+  /** Calls back once when the server starts to drain, at once when it has. A later callback takes the place of an earlier one. */
+  onDrain(callback: () => void): void {
+    if (this.isDraining) callback()
+    else this.drainListener = callback
+  }
+
+  /** The server drains: what would otherwise go on for ever is told to come to an end. */
+  drain(): void {
+    this.isDraining = true
+    const listener = this.drainListener
+    this.drainListener = undefined
+    listener?.()
+  }
+
   /** The head is on its way out; called by whoever writes it. */
   headWritten(status: number, fields: () => Fields.Fields): void {
     this.status = status
@@ -197,7 +211,7 @@ export class ExchangeState implements Exchange {
       this.headListeners =
       this.headEdits =
       this.carrier =
-      this.onDrain =
+      this.drainListener =
       this.fiber =
       this.onEnd =
         undefined

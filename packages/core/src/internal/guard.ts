@@ -135,6 +135,6 @@ const untilDrained = <E>(exchange: ExchangeState, stream: Stream.Stream<Uint8Arr
   Stream.interruptWhen(
     stream,
     Effect.callback<void>((resume) => {
-      exchange.onDrain = () => resume(Effect.void)
+      exchange.onDrain(() => resume(Effect.void))
     })
   )
