@@ -33,7 +33,6 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Incoming from "./Incoming.ts"
 import { bufferBody } from "./internal/bufferBody.ts"
-import { requirePositive } from "./internal/options.ts"
 import {
   type Draft,
   endsHere,
@@ -42,11 +41,13 @@ import {
   messagePlan,
   type Plan,
   responseHead,
-  toRequest,
-  wantedProtocol
+  toRequest
 } from "./internal/prepare.ts"
+import * as Clocks_ from "./internal/proxyClocks.ts"
 import { relay } from "./internal/relay.ts"
+import { requestIdle } from "./internal/requestIdle.ts"
 import { headTimeout, start as startClock, type TotalClock } from "./internal/totalClock.ts"
+import { upgradeRequest } from "./internal/upgradeRequest.ts"
 import * as ProxyError from "./ProxyError.ts"
 import type * as Rewrite from "./Rewrite.ts"
 import type * as Target from "./Target.ts"
@@ -118,6 +119,39 @@ export interface ResponseHead {
 }
 
 /**
+ * How long a client, and an exchange or a tunnel as a whole, may take; how long an upstream may is for
+ * {@link Upstream.Clocks} to say. `"Infinity"` turns a clock off.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Clocks {
+  /**
+   * From sending the request to the last byte of the response: then 504 before the head is out, an abort afterwards. A
+   * tunnel is not bounded by it.
+   * @default no limit
+   */
+  readonly total?: Duration.Input
+  /**
+   * Between two reads of the request body, while the upstream takes it: then 408 and a close before the head is out, an
+   * abort afterwards. The upstream's request is aborted in either case. The server's own `clocks.request`, for the whole
+   * of a request, goes on besides; whichever is up first answers.
+   * @default "60 seconds"
+   */
+  readonly requestBodyIdle?: Duration.Input
+  /**
+   * While the client's connection takes nothing of the response that waits for it: then an abort. It is looked at once a
+   * period, so it may be up to two of them. On a Node server only.
+   * @default "60 seconds"
+   */
+  readonly writeIdle?: Duration.Input
+  /** While no byte goes through a tunnel, either way: then both sides are closed. @default "1 hour" */
+  readonly tunnelIdle?: Duration.Input
+  /** Of a tunnel, from the switch on: then both sides are closed. @default no limit */
+  readonly tunnelMaxDuration?: Duration.Input
+}
+
+/**
  * Settings of {@link forward}.
  *
  * @category models
@@ -138,12 +172,7 @@ export interface Options<E, R, E2, R2> extends Target.Options, TrustedPeers.Outg
    * @default "sluice"
    */
   readonly via?: string | false
-  /**
-   * From sending the request to the last byte of the response: then 504 before the head is out, an abort afterwards. A
-   * tunnel is not bounded by it.
-   * @default no limit
-   */
-  readonly total?: Duration.Input
+  readonly clocks?: Clocks
   /**
    * What a request body may have, in bytes: 413 beyond it. With a `Content-Length` the upstream is not contacted; without,
    * its request is aborted. @default no limit
@@ -258,48 +287,52 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     target: options.stripPrefix === undefined ? undefined : { stripPrefix: options.stripPrefix },
     ...messagePlan(options)
   }
-  const total = options.total === undefined ? undefined : requirePositive("total", options.total)
+  const clocks = Clocks_.resolve(options.clocks)
 
   const answer = (draft: Draft, response: UpstreamResponse, clock: TotalClock | undefined): Answer => {
     const head = responseHead(response, plan)
     const { incoming } = draft
-    if (mapResponse === undefined) return relay(response, head, unchangedResponse, incoming, clock)
+    const limits = { total: clock, writeIdle: clocks.writeIdle }
+    if (mapResponse === undefined) return relay(response, head, unchangedResponse, incoming, limits)
     const discard = Effect.sync(() => response.body.consume(ignored).cancel())
     return Effect.flatMap(
       Effect.onError(mapResponse(head), () => discard),
       (verdict): Answer =>
         verdict._tag === "Respond"
           ? Effect.as(discard, verdict.response)
-          : relay(response, head, verdict, incoming, clock)
+          : relay(response, head, verdict, incoming, limits)
     )
   }
 
   const exchange = (draft: Draft, changes: Forward, client: Switching | undefined): Answer => {
     const request = toRequest(draft, changes, client?.protocol)
     if (Result.isFailure(request)) return Effect.fail(request.failure)
-    return plan.buffers
-      ? Effect.flatMap(bufferBody(request.success), (request) => transmit(draft, request, client))
-      : transmit(draft, request.success, client)
+    if (!plan.buffers) return transmit(draft, request.success, client)
+    const buffered = requestIdle(bufferBody(request.success), request.success.body, clocks.requestBodyIdle)
+    return Effect.flatMap(buffered, (request) => transmit(draft, request, client))
   }
 
   const transmit = (draft: Draft, request: Request, client: Switching | undefined): Answer => {
-    const clock = total === undefined ? undefined : startClock(total, draft.fiber)
+    const clock = clocks.total === Infinity ? undefined : startClock(clocks.total, draft.fiber)
     const sent = Effect.flatMap(upstream, ({ send }) => headTimeout(send(request), clock))
-    return Effect.flatMap(sent, (response): Answer => {
+    const bounded = requestIdle(sent, request.body, clocks.requestBodyIdle)
+    return Effect.flatMap(bounded, (response): Answer => {
       if (response.tunnel === undefined) return answer(draft, response, clock)
       return client === undefined
         ? Effect.fail(new ProxyError.UpstreamResponseInvalid({ reason: "UnsolicitedSwitch" }))
         : tunnel(client.connection, response.tunnel, {
           ...responseHead(response, plan),
           protocol: Fields.get(response.fields, "upgrade") ?? client.protocol
-        })
+        }, clocks.tunnel)
     })
   }
 
   /** A request that asks to switch, over a connection that can't, is an ordinary one (RFC 9110, 7.8). */
   const send = (draft: Draft, changes: Forward): Answer => {
     if (endsHere(draft.incoming)) return Effect.succeed(HttpServerResponse.empty())
-    const protocol = wantedProtocol(draft.incoming)
+    const asked = upgradeRequest(draft.incoming)
+    if (Result.isFailure(asked)) return Effect.fail(asked.failure)
+    const protocol = asked.success
     if (protocol === undefined) return exchange(draft, changes, undefined)
     return Effect.flatMap(
       Upgrade.connection,

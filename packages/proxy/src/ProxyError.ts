@@ -231,6 +231,8 @@ interface UncommittedPolicy<Status extends number, Members> extends Policy<Membe
   readonly status: Fixed<Status, Members>
   /** Whether the connection can't carry another request: `Connection: close`. @default false */
   readonly close?: boolean
+  /** Fields that the response must have besides. @default none */
+  readonly headers?: (self: Members & Facts) => Record<string, string>
 }
 
 interface CommittedPolicy<Members> extends Policy<Members> {
@@ -311,9 +313,12 @@ const uncommitted = <Members extends object = {}>() =>
     }
     override [HttpServerRespondable.symbol]() {
       // Sound: as above.
-      const self = this as unknown as Facts
+      const self = this as unknown as Members & Facts
       return Effect.sync(() =>
-        Problem.toResponse({ status: this.status }, responseHeaders(self, policy.close ?? false))
+        Problem.toResponse({ status: this.status }, {
+          ...responseHeaders(self, policy.close ?? false),
+          ...policy.headers?.(self)
+        })
       )
     }
   }
@@ -441,8 +446,8 @@ export class ExpectationFailed extends uncommitted()("ExpectationFailed", {
 }) {}
 
 /**
- * The request asks for an upgrade in a way that can't be relayed: 426 for a WebSocket version that is not served, else
- * 400.
+ * The request asks for an upgrade in a way that can't be relayed: 426 for a WebSocket version that is not served, with the
+ * one that is (RFC 6455, 4.4), else 400.
  *
  * @category errors
  * @since 0.1.0
@@ -451,7 +456,11 @@ export class UpgradeInvalid extends uncommitted<{ readonly reason: "Token" | "Ke
   status: (self): 400 | 426 => self.reason === "Version" ? 426 : 400,
   phase: "accept",
   blame: "client",
-  proxyStatus: "http_request_error"
+  proxyStatus: "http_request_error",
+  headers: (self): Record<string, string> =>
+    self.reason === "Version"
+      ? { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" }
+      : {}
 }) {}
 
 /**

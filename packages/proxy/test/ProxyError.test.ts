@@ -99,7 +99,7 @@ describe("ProxyError", () => {
         assert.strictEqual(response.status, status)
         assert.strictEqual(response.headers["content-type"], "application/problem+json")
         assert.strictEqual(response.headers["proxy-status"], `sluice; error=${error.proxyStatus}`)
-        assert.strictEqual(response.headers["connection"], close ? "close" : undefined)
+        assert.strictEqual(response.headers["connection"], close ? "close" : status === 426 ? "Upgrade" : undefined)
         const text = response.body._tag === "Uint8Array" ? new TextDecoder().decode(response.body.body) : ""
         assert.deepStrictEqual(Object.keys(JSON.parse(text)).toSorted(), ["status", "title", "type"])
         assert.notMatch(text, /10\.0\.0\.7|ECONN|CN=/)

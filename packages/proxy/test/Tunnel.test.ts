@@ -1,37 +1,22 @@
-import { assert, describe } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
+import * as Cancellation from "@sluice/core/Cancellation"
 import * as Middleware from "@sluice/core/Middleware"
-import type { RawConnection } from "@sluice/core/testing"
+import * as Route from "@sluice/core/Route"
+import { App, LeakCounter, RawClient, RawServer } from "@sluice/core/testing"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
-import { answer, both, eventually, get, lines, proxied, roundTrip } from "./utils/proxied.ts"
-import type { Path, Setup } from "./utils/proxied.ts"
-
-const handshake = (...fields: ReadonlyArray<string>): string =>
-  get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", ...fields)
-
-const switching = (...fields: ReadonlyArray<string>): string =>
-  answer("101 Switching Protocols", ["Connection: Upgrade", "Upgrade: WebSocket", ...fields])
-
-/** A tunnel that is open, and both its ends. */
-const open = Effect.fnUntraced(function*(path: Path, setup: Setup = {}, early = "", glued = "") {
-  const parts = yield* proxied(path, setup)
-  yield* parts.client.send(handshake("Sec-WebSocket-Protocol: chat, b", "Sec-WebSocket-Extensions: x; y=1") + early)
-  const end = yield* parts.origin
-  const seen = yield* end.nextRequestHead
-  yield* end.send(
-    switching("Sec-WebSocket-Accept: abc", "X-Hop: 1", "Connection: X-Hop", "Keep-Alive: timeout=1") + glued
-  )
-  const got = yield* parts.client.responseHead
-  return { ...parts, end, seen, got }
-})
-
-const echo = Effect.fnUntraced(
-  function*(from: RawConnection.RawConnection, to: RawConnection.RawConnection, text: string) {
-    yield* from.send(text)
-    assert.strictEqual(yield* to.read(text), text)
-  }
-)
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
+import type { IncomingMessage } from "node:http"
+import type { Socket } from "node:net"
+import type { Incoming } from "../src/Incoming.ts"
+import * as Proxy from "../src/Proxy.ts"
+import * as Upstream from "../src/Upstream.ts"
+import { answer, both, count, eventually, get, lines, proxied, roundTrip } from "./utils/proxied.ts"
+import { echo, handshake, key, malformed, open, switching, version } from "./utils/tunnel.ts"
 
 describe("Tunnel", () => {
   both("B202, B219 switches, and relays bytes both ways", (path) =>
@@ -243,4 +228,224 @@ describe("Tunnel", () => {
       yield* app.exchange(0)
       yield* Fiber.join(draining)
     }))
+
+  both("B208 protocol names have no case", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(handshake().replace("Upgrade: websocket", "Upgrade: WebSocket"))
+      const end = yield* origin
+      assert.strictEqual((yield* end.nextRequestHead).get("upgrade"), "WebSocket")
+      yield* end.send(answer("101 X", ["Connection: upgrade", "Upgrade: WEBSOCKET"]))
+      assert.strictEqual((yield* client.responseHead).get("upgrade"), "WEBSOCKET")
+      yield* echo(client, end, "a")
+    }))
+
+  for (
+    const [name, status, fields] of [
+      ["B208 bytes that are not ASCII", 400, ["Upgrade: web\xf6ocket"]],
+      ["B208 a protocol that is no token", 400, ["Upgrade: websocket;v=13"]],
+      ["B208 a version that is no token", 400, ["Upgrade: foo/1/2"]],
+      ["B208 one of two protocols that is no token", 400, ["Upgrade: foo, b@r"]],
+      ["B218 no key", 400, ["Upgrade: websocket", ...version]],
+      ["B218 an empty key", 400, ["Upgrade: websocket", ...version, "Sec-WebSocket-Key:"]],
+      ["B218 a key of 15 bytes", 400, ["Upgrade: websocket", ...version, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j"]],
+      ["B218 a key that is no Base64", 400, [
+        "Upgrade: websocket",
+        ...version,
+        "Sec-WebSocket-Key: dGhlIHNhbXBs*SBub25jZQ=="
+      ]],
+      ["B218 two keys", 400, ["Upgrade: websocket", ...version, ...key, ...key]],
+      ["B218 no key, WebSocket being one of two protocols", 400, ["Upgrade: foo, WebSocket", ...version]],
+      ["B218 no version", 426, ["Upgrade: websocket", ...key]],
+      ["B218 another version", 426, ["Upgrade: websocket", "Sec-WebSocket-Version: 8", ...key]],
+      ["B218 two versions", 426, ["Upgrade: websocket", ...version, "Sec-WebSocket-Version: 8", ...key]]
+    ] as const
+  ) {
+    both(`${name}: ${status}, and the upstream is not contacted`, (path) =>
+      Effect.gen(function*() {
+        const { app, client, upstream } = yield* proxied(path)
+        yield* client.send(malformed(...fields))
+        const got = yield* client.response()
+        assert.strictEqual(got.status, status)
+        assert.isTrue(got.complete)
+        assert.strictEqual(got.get("sec-websocket-version"), status === 426 ? "13" : undefined)
+        assert.strictEqual(got.get("upgrade"), status === 426 ? "websocket" : undefined)
+        assert.strictEqual(lines(got, "connection").join().toLowerCase().includes("upgrade"), status === 426)
+        assert.strictEqual(yield* upstream.accepted, 0)
+        assert.propertyVal(Cause.squash((yield* app.exchange(0)).cause!), "_tag", "UpgradeInvalid")
+      }))
+  }
+
+  both(
+    "B218 a key is nothing to other protocols, nor to requests that don't ask for a WebSocket",
+    (path) =>
+      Effect.gen(function*() {
+        const { got, seen } = yield* roundTrip(path, get("/", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 1"))
+        assert.strictEqual(seen.get("sec-websocket-key"), "x")
+        assert.strictEqual(got.status, 200)
+      })
+  )
+
+  both("B212 an upgrade over HTTP/1.0 is ignored", (path) =>
+    Effect.gen(function*() {
+      const { got, seen } = yield* roundTrip(path, handshake().replace("HTTP/1.1", "HTTP/1.0"))
+      assert.strictEqual(seen.get("upgrade"), undefined)
+      assert.strictEqual(seen.get("connection"), undefined)
+      assert.strictEqual(got.status, 200)
+      assert.strictEqual(got.text, "ok")
+    }))
+
+  both("B191 a 101 to a request that asks for nothing, behind a 103, is a 502", (path) =>
+    Effect.gen(function*() {
+      const hints = answer("103 Early Hints", ["Link: </a>"])
+      const { got, origin } = yield* roundTrip(path, get("/"), hints + switching())
+      assert.strictEqual(got.status, 502)
+      assert.deepStrictEqual(got.informational.map(({ status }) => status), [103])
+      yield* origin.ended
+    }))
+
+  both("B213 both sides may end at once", (path) =>
+    Effect.gen(function*() {
+      const { app, client, end } = yield* open(path)
+      yield* Effect.all([client.end, end.end])
+      assert.strictEqual((yield* client.ended).ending, "FIN")
+      assert.strictEqual((yield* end.ended).ending, "FIN")
+      assert.deepStrictEqual((yield* app.exchange(0)).outcome, { _tag: "Completed" })
+    }))
+
+  both("B213 a side that has ended takes much more", (path) =>
+    Effect.gen(function*() {
+      const { client, end } = yield* open(path)
+      yield* client.end
+      yield* end.ended
+      const seen = count(client)
+      const size = 8 * 1024 * 1024
+      end.socket.end(Buffer.alloc(size, 0x61))
+      yield* eventually(() => seen.bytes === size)
+    }))
+
+  both(
+    "B216 what an upstream said before it broke off gets to the client, which then loses the connection",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, end } = yield* open(path)
+        yield* echo(end, client, "last words")
+        yield* end.reset
+        assert.strictEqual((yield* client.ended).unread, "")
+      })
+  )
+
+  both("B217 cancelling the handler closes both sides", (path) =>
+    Effect.gen(function*() {
+      const handlers: Array<Fiber.Fiber<unknown, unknown>> = []
+      const stack = Middleware.around("fiber", (handler) =>
+        Effect.withFiber((fiber) => {
+          handlers.push(fiber)
+          return handler
+        }), { response: "none" })
+      const { app, client, end } = yield* open(path, { stack })
+      Cancellation.interrupt(handlers[0], Cancellation.userCancelled("enough"))
+      yield* client.ended
+      yield* end.ended
+      assert.deepStrictEqual((yield* app.exchange(0)).outcome, { _tag: "Cancelled", reason: "enough" })
+    }))
+
+  both("B219 what subprotocols and extensions are agreed on is left alone", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(handshake("Sec-WebSocket-Protocol: a", "Sec-WebSocket-Extensions: permessage-deflate"))
+      const end = yield* origin
+      yield* end.nextRequestHead
+      const agreed = [
+        "Sec-WebSocket-Protocol: A",
+        "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover"
+      ]
+      yield* end.send(switching(...agreed))
+      const got = yield* client.responseHead
+      assert.deepStrictEqual(lines(got, "sec-websocket-protocol"), ["A"])
+      assert.deepStrictEqual(lines(got, "sec-websocket-extensions"), [
+        "permessage-deflate; server_no_context_takeover"
+      ])
+      // A compressed frame (RSV1 set), bit by bit.
+      yield* echo(end, client, "\xc1\x03\xaa\x00\xff")
+    }))
+
+  both("B220 tunnels that open and close leave nothing behind", (path) =>
+    Effect.gen(function*() {
+      const { app, connect, upstream } = yield* proxied(path)
+      for (let i = 0; i < 200; i++) {
+        const client = yield* connect
+        yield* client.send(handshake())
+        const end = yield* upstream.nextConnection
+        yield* end.nextRequestHead
+        yield* end.send(switching())
+        yield* client.responseHead
+        const [first, second] = i % 2 === 0 ? [client, end] : [end, client]
+        yield* i % 4 < 2 ? first.end : first.reset
+        yield* second.ended
+        yield* second.end
+        yield* app.exchange(i)
+      }
+    }))
+
+  it.effect(
+    "B221 many routes with tunnels share one server, and each tunnel goes to its own upstream",
+    () =>
+      LeakCounter.expectNoLeak(Effect.scoped(Effect.gen(function*() {
+        const origins = yield* Effect.forEach(
+          Array.from({ length: 12 }, (_, i) => i),
+          Effect.fnUntraced(function*(i) {
+            class One extends Upstream.Service<One>()(`test/${i}`) {}
+            const server = yield* RawServer.make(() => Effect.void)
+            const context = yield* Layer.build(One.layer({ targets: [server.url] }))
+            return { server, context, routes: Route.all(`/${i}/*`, Proxy.forward(One)) }
+          })
+        )
+        const [first, ...rest] = origins.map(({ routes }) => routes)
+        const services = Context.mergeAll(...origins.map(({ context }) => context))
+        const app = yield* Effect.provideContext(App.listen(Layer.mergeAll(first, ...rest)), services)
+        const tunnels = yield* Effect.forEach(origins, ({ server }, i) =>
+          Effect.gen(function*() {
+            const client = yield* RawClient.connect({ port: app.port })
+            yield* client.send(handshake().replace("/chat", `/${i}/chat`))
+            const end = yield* server.nextConnection
+            yield* end.nextRequestHead
+            yield* end.send(switching())
+            yield* client.responseHead
+            return { client, end }
+          }), { concurrency: "unbounded" })
+        for (const [i, { client, end }] of tunnels.entries()) {
+          yield* echo(client, end, `\x81\x81 up ${i}`)
+          yield* echo(end, client, `\x81\x01 down ${i}`)
+          yield* client.reset
+          yield* end.ended
+        }
+      }))),
+    5000
+  )
+
+  both("B232 no side of a tunnel waits to fill a segment", (path) =>
+    Effect.gen(function*() {
+      const noDelay = new Map<unknown, boolean>()
+      const connected = (message: unknown) => {
+        const { socket } = message as { readonly socket: Socket }
+        noDelay.set("upstream", isNoDelay(socket))
+      }
+      yield* Effect.acquireRelease(
+        Effect.sync(() => subscribe("net.client.socket", connected)),
+        () => Effect.sync(() => unsubscribe("net.client.socket", connected))
+      )
+      const direct = ({ request }: Incoming) => {
+        noDelay.set("client", isNoDelay((request.source as IncomingMessage).socket))
+        return Effect.succeed(Proxy.proceed())
+      }
+      yield* open(path, { proxy: { direct } })
+      assert.deepStrictEqual(noDelay, new Map([["client", true], ["upstream", true]]))
+    }))
 })
+
+/** What Node remembers of `setNoDelay`; the system has it when the connection is made. */
+const isNoDelay = (socket: Socket): boolean => {
+  const key = Object.getOwnPropertySymbols(socket).find(({ description }) => description === "kSetNoDelay")
+  return key !== undefined && Reflect.get(socket, key) === true
+}

@@ -318,7 +318,7 @@ describe("Upstream options", () => {
   }
 
   it("nonsense of a proxy is refused when it is made", () => {
-    assert.throws(() => Proxy.forward(Origin, { total: 0 }), /total must be a positive duration/)
+    assert.throws(() => Proxy.forward(Origin, { clocks: { total: 0 } }), /clocks.total must be a positive duration/)
     assert.throws(() => Proxy.forward(Origin, { maxRequestBody: -1 }), /maxRequestBody must be a whole number of bytes/)
     assert.throws(() => Proxy.forward(Origin, { maxRequestBody: 1.5 }), /maxRequestBody/)
   })

@@ -10,18 +10,21 @@ export class BodyReadable extends Readable implements BodyConsumer {
   private readonly body: ResponseBody
   private readonly onCutOff: (error: ProxyError.Committed) => void
   private readonly onTrailers: (trailers: Fields.Fields) => void
+  private readonly onFull: () => void
   private control: BodyControl | undefined
   private ended = false
 
   constructor(
     body: ResponseBody,
     onCutOff: (error: ProxyError.Committed) => void,
-    onTrailers: (trailers: Fields.Fields) => void
+    onTrailers: (trailers: Fields.Fields) => void,
+    onFull: () => void
   ) {
     super()
     this.body = body
     this.onCutOff = onCutOff
     this.onTrailers = onTrailers
+    this.onFull = onFull
   }
 
   /** The body, if all of it has come by now. */
@@ -46,6 +49,7 @@ export class BodyReadable extends Readable implements BodyConsumer {
     this.started = true
     const more = this.push(Buffer.from(chunk))
     release()
+    if (!more) this.onFull()
     return more
   }
 

@@ -4,7 +4,7 @@ import * as DirectResponse from "@sluice/core/DirectResponse"
 import * as Exchange from "@sluice/core/Exchange"
 import * as Fields from "@sluice/core/Fields"
 import type { HeadEdit } from "@sluice/core/ResponseHead"
-import type * as Timer from "@sluice/core/Timer"
+import * as Timer from "@sluice/core/Timer"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Headers from "effect/http/Headers"
@@ -13,13 +13,22 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { IncomingMessage, type ServerResponse } from "node:http"
 import type { Incoming } from "../Incoming.ts"
 import type { Relay, ResponseHead } from "../Proxy.ts"
-import type * as ProxyError from "../ProxyError.ts"
+import * as ProxyError from "../ProxyError.ts"
 import type { BodyConsumer, BodyControl, ResponseBody, UpstreamResponse } from "../Transport.ts"
 import { BodyReadable } from "./bodyReadable.ts"
+import { isEventStream, untilDrained } from "./eventStream.ts"
 import { patch } from "./prepare.ts"
 import { bodyTimeout, type TotalClock } from "./totalClock.ts"
+import { WriteClock } from "./writeClock.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
+
+/** The clocks that go on once a response has a head. */
+interface Limits {
+  readonly total: TotalClock | undefined
+  /** In milliseconds. */
+  readonly writeIdle: number
+}
 
 /** A response as it goes to the client. */
 interface Outgoing {
@@ -30,7 +39,7 @@ interface Outgoing {
   readonly body: ResponseBody
   /** Whether the client waits for no body: a response to HEAD says a length all the same. */
   readonly bodiless: boolean
-  readonly total: TotalClock | undefined
+  readonly limits: Limits
   readonly exchange: Exchange.Exchange
   /** What the upstream announced of its trailers, when they are relayed. */
   readonly announced: string | undefined
@@ -42,7 +51,7 @@ export const relay = (
   head: ResponseHead,
   changes: Relay,
   incoming: Incoming,
-  total: TotalClock | undefined
+  limits: Limits
 ): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> => {
   const status = changes.status ?? head.status
   const fields = patch(head.fields, changes)
@@ -50,9 +59,9 @@ export const relay = (
     status,
     reason: status === head.status ? head.reason : undefined,
     fields: hasNoLength(status) ? Fields.remove(fields, "content-length") : fields,
-    body,
+    body: isEventStream(status, fields, body) ? untilDrained(body, incoming.exchange) : body,
     bodiless: incoming.method === "HEAD" || hasNoLength(status) || status === 304,
-    total,
+    limits,
     exchange: incoming.exchange,
     announced: body.length === undefined && wantsTrailers(incoming.exchange)
       ? Fields.get(received, "trailer")
@@ -92,6 +101,8 @@ class Writer implements BodyConsumer {
   private headFlushed = false
   private control: BodyControl | undefined
   private cancelTimer: Timer.Cancel | undefined
+  private readonly clock = Timer.currentClock()
+  private writeClock: WriteClock | undefined
 
   constructor(direct: DirectResponse.DirectResponse, outgoing: Outgoing, done: () => void) {
     this.direct = direct
@@ -102,25 +113,39 @@ class Writer implements BodyConsumer {
   }
 
   start(): void {
-    const { announced, bodiless, body, reason, status, total } = this.outgoing
+    const { announced, bodiless, body, limits: { total }, reason, status } = this.outgoing
     const fields = announced !== undefined && !bodiless
       ? Fields.append(this.outgoing.fields, "Trailer", announced)
       : this.outgoing.fields
     // Sound: Node takes a flat array of names and values; it does not write to it.
     this.node.writeHead(status, reason, fields as Array<string>)
-    if (total !== undefined) this.cancelTimer = bodyTimeout(total, this.onTotal)
+    if (total !== undefined) this.cancelTimer = bodyTimeout(total, this.cutOff)
     this.control = body.consume(this)
     // What came along with the head shares a write with it; the rest may be long in coming.
     if (!this.headFlushed) this.node.flushHeaders()
   }
 
-  private readonly onTotal = (cause: Cause.Cause<unknown>): void => {
+  private readonly cutOff = (cause: Cause.Cause<unknown>): void => {
+    this.cancelTimer?.()
     this.control?.cancel()
     this.direct.cutOff(cause)
     this.done()
   }
 
   private readonly onDrain = (): void => this.control?.resume()
+
+  /** Also once the upstream has done its part: what is left is for the client to take. */
+  private startWriteClock(): void {
+    const { writeIdle } = this.outgoing.limits
+    if (writeIdle === Infinity) return
+    this.writeClock ??= new WriteClock(
+      this.node,
+      this.clock,
+      writeIdle,
+      () => this.cutOff(Cause.fail(new ProxyError.DownstreamWriteTimeout()))
+    )
+    this.writeClock.start()
+  }
 
   onData(chunk: Uint8Array, release: () => void): boolean {
     this.headFlushed = true
@@ -131,6 +156,7 @@ class Writer implements BodyConsumer {
     }
     if (this.node.write(chunk, release)) return true
     this.node.once("drain", this.onDrain)
+    this.startWriteClock()
     return false
   }
 
@@ -139,6 +165,7 @@ class Writer implements BodyConsumer {
     this.cancelTimer?.()
     relayTrailers(this.outgoing.exchange, trailers)
     if (!this.node.writableEnded) this.node.end()
+    if (this.node.writableLength > 0) this.startWriteClock()
     this.done()
   }
 
@@ -166,28 +193,64 @@ const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerR
     yield* Exchange.editHead(restore(outgoing.fields, headers))
     if (outgoing.bodiless || outgoing.body.length === 0) return HttpServerResponse.empty(options)
     const cutOff = yield* DirectResponse.noteCutOff
-    const { announced, exchange } = outgoing
+    const { announced, exchange, limits } = outgoing
     if (announced !== undefined) yield* Exchange.editHead(announce(announced))
-    const readable = new BodyReadable(
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const late = (cause: Cause.Cause<unknown>) => {
+      cutOff(cause)
+      readable.destroy(new Error("a clock ran out"))
+    }
+    const startWriteClock = writeClock(request, outgoing, late)
+    const readable: BodyReadable = new BodyReadable(
       outgoing.body,
       (error) => cutOff(Cause.fail(error)),
-      (trailers) => relayTrailers(exchange, trailers)
+      (trailers) => relayTrailers(exchange, trailers),
+      startWriteClock
     )
     // Bytes cost much less on their way than a stream. Without a type, though, they would get one.
     if (outgoing.body.length !== undefined && headers["content-type"] !== undefined) {
       const bytes = readable.whole()
       if (bytes !== undefined) return HttpServerResponse.uint8Array(bytes, options)
     }
-    const cancelTimer = bodyTimeout(outgoing.total, (cause) => {
-      cutOff(cause)
-      readable.destroy(new Error("the total clock ran out"))
-    })
-    readable.once("close", cancelTimer)
-    const request = yield* HttpServerRequest.HttpServerRequest
+    readable.once("close", bodyTimeout(limits.total, late)).once("close", startWriteClock)
     if (!(request.source instanceof IncomingMessage)) return fetched(readable, options, outgoing.body.length)
     flushHeadBefore(readable, request, exchange)
     return HttpServerResponse.raw(readable, options)
   })
+
+/** What starts the write clock of a response's value, as soon as it has a head. */
+const writeClock = (
+  request: HttpServerRequest.HttpServerRequest,
+  { exchange, limits: { writeIdle } }: Outgoing,
+  late: (cause: Cause.Cause<unknown>) => void
+): () => void => {
+  if (writeIdle === Infinity || !(request.source instanceof IncomingMessage)) return noop
+  const clock = Timer.currentClock()
+  let writeClock: WriteClock | undefined
+  let looking = false
+  const start = () => {
+    looking = false
+    const node = nodeResponse(request)
+    writeClock ??= new WriteClock(node, clock, writeIdle, () => {
+      late(Cause.fail(new ProxyError.DownstreamWriteTimeout()))
+      node.destroy()
+    })
+    if (node.writableNeedDrain || node.writableLength > 0) writeClock.start()
+  }
+  // By the next turn, what the stream has taken is written.
+  const look = () => void setImmediate(start)
+  return () => {
+    if (looking) return
+    looking = true
+    Exchange.onHead(exchange, look)
+  }
+}
+
+const noop = (): void => {}
+
+const nodeResponse = (request: HttpServerRequest.HttpServerRequest): ServerResponse =>
+  // Sound: an HTTP/1 request has an HTTP/1 response.
+  NodeHttpServerRequest.toServerResponse(request) as ServerResponse
 
 /** Whoever gave the body a length has taken its trailers away. */
 const announce = (trailer: string): HeadEdit => (head) => {
@@ -236,8 +299,7 @@ const flushHeadBefore = (
   exchange: Exchange.Exchange
 ): void => {
   const flush = () => {
-    // Sound: an HTTP/1 request has an HTTP/1 response.
-    const node = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    const node = nodeResponse(request)
     if (!readable.started && !node.writableEnded && !node.destroyed) node.flushHeaders()
   }
   Exchange.onHead(exchange, () => setImmediate(flush))
