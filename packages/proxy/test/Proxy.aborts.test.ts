@@ -3,6 +3,8 @@ import type * as Exchange from "@sluice/core/Exchange"
 import type { App, RawConnection } from "@sluice/core/testing"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as TestClock from "effect/testing/TestClock"
 import { answer, both, get, ok, proxied, raw, roundTrip } from "./utils/proxied.ts"
 
 /** How exchange 0 ended; every exchange ends exactly once. */
@@ -267,5 +269,186 @@ describe("Proxy, an upstream that breaks off", () => {
       const ended = yield* endOf(app)
       assert.propertyVal(errorOf(ended), "_tag", "UpstreamConnectError")
       assert.deepStrictEqual(ended.outcome, { _tag: "Failed", phase: "handler" })
+    }))
+
+  for (const [number, how] of [["B160", "breaks off"], ["B161", "answers early"]] as const) {
+    for (const size of [100, 16 * 1024 * 1024]) {
+      both(
+        `${number} an upload of ${size} bytes whose upstream ${how} is read to its end, or its connection closes`,
+        (path) =>
+          Effect.gen(function*() {
+            const { client, origin, upstream } = yield* proxied(path)
+            yield* client.send(raw("POST /", [`Content-Length: ${size}`], "abc"))
+            const connection = yield* origin
+            yield* connection.read("abc")
+            yield* how === "breaks off"
+              ? connection.reset
+              : connection.send(answer("413 Content Too Large", ["Content-Length: 2"], "no"))
+            assert.strictEqual((yield* client.response()).status, how === "breaks off" ? 502 : 413)
+            client.socket.write(Buffer.alloc(size - 3))
+            client.socket.write(get("/next"))
+            const next = Effect.flatMap(upstream.nextConnection, (fresh) => fresh.nextRequest)
+            const went = yield* Effect.raceFirst(
+              Effect.as(client.ended, "closed"),
+              Effect.map(next, ({ target }) => target)
+            )
+            assert.include(size === 100 ? ["/next"] : ["/next", "closed"], went)
+          })
+      )
+    }
+  }
+
+  both("B163 twenty uploads of 6 MiB to an upstream that dies", (path) =>
+    Effect.gen(function*() {
+      const { app, connect, upstream } = yield* proxied(path)
+      const size = 6 * 1024 * 1024
+      const clients = yield* Effect.forEach(Array.from({ length: 20 }), () => connect)
+      for (const client of clients) {
+        yield* client.send(raw("POST /", [`Content-Length: ${size}`]))
+        client.socket.write(Buffer.alloc(size))
+      }
+      yield* Effect.forEach(clients, (_, i) =>
+        Effect.gen(function*() {
+          const connection = yield* upstream.nextConnection
+          yield* connection.nextRequestHead
+          yield* leave[i % 2 === 0 ? "FIN" : "RST"](connection)
+        }), { concurrency: "unbounded" })
+      const seen = yield* Effect.forEach(clients, (client) => Effect.result(client.response()))
+      for (const result of seen) if (Result.isSuccess(result)) assert.strictEqual(result.success.status, 502)
+      for (let i = 0; i < clients.length; i++) {
+        const { outcome, status } = yield* app.exchange(i)
+        assert.strictEqual(status, 502)
+        assert.deepStrictEqual(outcome, { _tag: "Failed", phase: "handler" })
+      }
+      // It has a connection and an answer for whoever comes next.
+      const last = yield* connect
+      yield* last.send(get("/"))
+      const fresh = yield* upstream.nextConnection
+      yield* fresh.nextRequest
+      yield* fresh.send(ok)
+      assert.strictEqual((yield* last.response()).text, "ok")
+    }))
+})
+
+/** Each brings a request to a point, after which its client leaves. */
+const stages = {
+  "before the head": Effect.fnUntraced(function*(client: RawConnection.RawConnection, next: Next) {
+    yield* client.send(get("/"))
+    const connection = yield* next
+    yield* connection.nextRequest
+    return connection
+  }),
+  "within the response": Effect.fnUntraced(function*(client: RawConnection.RawConnection, next: Next) {
+    yield* client.send(get("/"))
+    const connection = yield* next
+    yield* connection.nextRequest
+    yield* connection.send(answer("200 OK", ["Transfer-Encoding: chunked"], "3\r\nabc\r\n"))
+    yield* client.read("abc")
+    return connection
+  }),
+  "within the upload": Effect.fnUntraced(function*(client: RawConnection.RawConnection, next: Next) {
+    yield* client.send(raw("POST /", ["Content-Length: 1000000"], "abc"))
+    const connection = yield* next
+    yield* connection.read("abc")
+    return connection
+  }),
+  "behind a 103": Effect.fnUntraced(function*(client: RawConnection.RawConnection, next: Next) {
+    yield* client.send(get("/"))
+    const connection = yield* next
+    yield* connection.nextRequest
+    yield* connection.send(answer("103 Early Hints", ["Link: </a>"]))
+    yield* client.read("</a>\r\n\r\n")
+    return connection
+  })
+}
+
+type Next = Effect.Effect<RawConnection.RawConnection>
+
+describe("Proxy, many clients that leave", () => {
+  both("B166, B167 a storm of aborts leaves nothing behind", (path) =>
+    Effect.gen(function*() {
+      const { app, connect, upstream } = yield* proxied(path)
+      const points = Object.values(stages)
+      for (let i = 0; i < 200; i++) {
+        const client = yield* connect
+        const connection = yield* points[i % points.length](client, upstream.nextConnection)
+        yield* i % 8 < 4 ? client.reset : leave.FIN(client)
+        yield* connection.ended
+        const { outcome } = yield* app.exchange(i)
+        assert.include(["ClientAborted", "Rejected"], outcome._tag)
+      }
+      assert.strictEqual(yield* upstream.accepted, 200)
+      assert.strictEqual((yield* app.exchanges).length, 200)
+    }))
+
+  both("B167 so do many at once", (path) =>
+    Effect.gen(function*() {
+      const { app, connect, upstream } = yield* proxied(path)
+      const clients = yield* Effect.forEach(Array.from({ length: 100 }), () => connect)
+      for (const client of clients) yield* client.send(get("/"))
+      const connections = yield* Effect.forEach(clients, () => upstream.nextConnection)
+      for (const client of clients) client.socket.resetAndDestroy()
+      for (const connection of connections) yield* connection.ended
+      for (let i = 0; i < clients.length; i++) {
+        assert.deepStrictEqual((yield* app.exchange(i)).outcome, { _tag: "ClientAborted", phase: "handler" })
+      }
+    }))
+})
+
+describe("Proxy, 1xx that come too late", () => {
+  const late = answer("103 Early Hints", ["Link: </late>"])
+
+  for (const [name, response] of [["a whole response", ok], ["an empty one", answer("204 No Content")]] as const) {
+    both(`B184 behind ${name} they are dropped`, (path) =>
+      Effect.gen(function*() {
+        const { client, got, origin, upstream } = yield* roundTrip(path, get("/"), response + late)
+        assert.strictEqual(got.informational.length, 0)
+        yield* origin.ended
+        yield* client.send(get("/"))
+        const fresh = yield* upstream.nextConnection
+        yield* fresh.nextRequest
+        yield* fresh.send(ok)
+        const next = yield* client.response()
+        assert.deepStrictEqual(next.informational, [])
+        assert.strictEqual(next.text, "ok")
+      }))
+  }
+
+  both("B184 within a body they are part of it", (path) =>
+    Effect.gen(function*() {
+      const { got } = yield* roundTrip(path, get("/"), answer("200 OK", [`Content-Length: ${late.length}`], late))
+      assert.deepStrictEqual(got.informational, [])
+      assert.strictEqual(got.text, late)
+    }))
+
+  both("B184 after the client has left they are dropped", (path) =>
+    Effect.gen(function*() {
+      const { app, client, origin } = yield* proxied(path)
+      yield* client.send(get("/"))
+      const connection = yield* origin
+      yield* connection.nextRequest
+      client.socket.resetAndDestroy()
+      connection.socket.write(late + late)
+      yield* connection.ended
+      assert.deepStrictEqual((yield* endOf(app)).outcome, { _tag: "ClientAborted", phase: "handler" })
+    }))
+
+  both("B184 after a 504 they are dropped, and the client's connection is in order", (path) =>
+    Effect.gen(function*() {
+      const { client, origin, upstream } = yield* proxied(path, { proxy: { clocks: { total: "5 seconds" } } })
+      yield* client.send(get("/"))
+      const connection = yield* origin
+      yield* connection.nextRequest
+      yield* TestClock.adjust("5 seconds")
+      connection.socket.write(late + ok)
+      assert.strictEqual((yield* client.response()).status, 504)
+      yield* connection.ended
+      yield* client.send(get("/"))
+      const fresh = yield* upstream.nextConnection
+      yield* fresh.nextRequest
+      yield* fresh.send(ok)
+      const next = yield* client.response()
+      assert.deepStrictEqual(next.informational, [])
+      assert.strictEqual(next.text, "ok")
     }))
 })

@@ -133,6 +133,48 @@ describe("Proxy, Expect: 100-continue", () => {
       assert.strictEqual((yield* client.response()).text, "ok")
     }))
 
+  both("B189 an expectation over HTTP/1.0 is ignored", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(`${expecting.replace("HTTP/1.1", "HTTP/1.0")}abc`)
+      const upstream = yield* origin
+      const seen = yield* upstream.nextRequest
+      assert.strictEqual(seen.get("expect"), undefined)
+      assert.strictEqual(seen.text, "abc")
+      yield* upstream.send(ok)
+      assert.include((yield* client.ended).unread, "200 OK")
+    }))
+
+  both("B193 a 100 to a HEAD with a body, and the end of its response is known", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(expecting.replace("POST", "HEAD"))
+      const upstream = yield* origin
+      assert.strictEqual((yield* upstream.nextRequestHead).get("expect"), "100-continue")
+      yield* upstream.send(answer("100 Continue"))
+      yield* client.read("HTTP/1.1 100 Continue\r\n\r\n")
+      yield* client.send("abc")
+      yield* upstream.read("abc")
+      yield* upstream.send(answer("200 OK", ["Content-Length: 5"]))
+      const got = yield* client.response({ toHead: true })
+      assert.deepStrictEqual([got.status, got.get("content-length")], [200, "5"])
+      yield* client.send(get("/next"))
+      assert.strictEqual((yield* upstream.nextRequest).target, "/next")
+      yield* upstream.send(ok)
+      assert.strictEqual((yield* client.response()).text, "ok")
+    }))
+
+  both("B193 a 100 to a HEAD that expects none is not relayed", (path) =>
+    Effect.gen(function*() {
+      const { client, origin } = yield* proxied(path)
+      yield* client.send(raw("HEAD /"))
+      const upstream = yield* origin
+      yield* upstream.nextRequest
+      yield* upstream.send(answer("100 Continue") + answer("200 OK", ["Content-Length: 5"]))
+      const got = yield* client.response({ toHead: true })
+      assert.deepStrictEqual([got.status, got.informational.length], [200, 0])
+    }))
+
   both(
     "B190 an expectation that is not known is 417, and the upstream is not contacted",
     (path) =>
