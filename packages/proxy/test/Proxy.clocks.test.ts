@@ -315,6 +315,24 @@ describe("Proxy, clocks", () => {
       assert.strictEqual((yield* second.response()).status, 200)
     }))
 
+  bothLive(
+    "B182 the clock of a request body ends with it, whether all of it was taken or not",
+    (path) =>
+      Effect.gen(function*() {
+        const { client, origin } = yield* proxied(path)
+        yield* client.send(raw("POST /", ["Content-Length: 3"], "abc"))
+        const connection = yield* origin
+        yield* connection.nextRequest
+        yield* connection.send(ok)
+        assert.strictEqual((yield* client.response()).status, 200)
+        yield* client.send(raw("POST /", ["Content-Length: 1000000"], "abc"))
+        yield* connection.read("abc")
+        yield* connection.send(answer("413 Content Too Large", ["Content-Length: 2"], "no"))
+        assert.strictEqual((yield* client.response()).status, 413)
+        yield* connection.ended
+      })
+  )
+
   both("B180 a client that stops reading is cut off, and its upstream with it", (path) =>
     Effect.gen(function*() {
       const clocks = { writeIdle: "10 seconds" } as const

@@ -93,6 +93,23 @@ describe("Proxy, a stream of events when the server drains", () => {
       }))
   }
 
+  both("nothing behind the end is relayed, also when it came along", (path) =>
+    Effect.gen(function*() {
+      const { app, client, drain, origin } = yield* proxied(path)
+      yield* client.send(get("/"))
+      const events = yield* origin
+      yield* events.nextRequest
+      yield* events.send(answer("200 OK", [type, "Transfer-Encoding: chunked"], "7\r\ndata: 1\r\n"))
+      yield* client.responseHead
+      yield* client.read("data: 1")
+      const stopping = yield* Effect.forkChild(drain)
+      yield* Effect.yieldNow
+      yield* events.send("2\r\n\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+      assert.strictEqual(rest((yield* client.ended).unread), "\n\n")
+      assert.deepStrictEqual((yield* app.exchange(0)).outcome, completed)
+      yield* Fiber.join(stopping)
+    }))
+
   both("an event that does not end is cut off at the deadline", (path) =>
     Effect.gen(function*() {
       const { app, client, drain } = yield* draining(path, "data: 1\n")

@@ -128,6 +128,20 @@ describe("Tunnel, clocks", () => {
       yield* endOf(app, "TunnelIdleTimeout")
     }))
 
+  both("B222 a client whose upstream has ended is given the time to end, too", (path) =>
+    Effect.gen(function*() {
+      const { app, client, drain, end } = yield* open(path, { allowHalfOpen: true })
+      yield* end.end
+      assert.strictEqual((yield* client.ended).unread, "")
+      const draining = yield* Effect.forkChild(drain)
+      assert.strictEqual((yield* end.ended).unread, toUpstream)
+      yield* client.send("\x81\x80mask")
+      assert.strictEqual((yield* app.exchanges).length, 0)
+      yield* client.end
+      assert.deepStrictEqual((yield* app.exchange(0)).outcome, { _tag: "Completed" })
+      yield* Fiber.join(draining)
+    }))
+
   both(
     "B222 a side that has ended already gets no Close frame when the server drains",
     (path) =>

@@ -15,7 +15,7 @@ import type { Socket } from "node:net"
 import type { Incoming } from "../src/Incoming.ts"
 import * as Proxy from "../src/Proxy.ts"
 import * as Upstream from "../src/Upstream.ts"
-import { answer, both, count, eventually, get, lines, proxied, roundTrip } from "./utils/proxied.ts"
+import { answer, both, bothLive, count, eventually, get, lines, proxied, roundTrip } from "./utils/proxied.ts"
 import { echo, handshake, key, malformed, open, switching, version } from "./utils/tunnel.ts"
 
 describe("Tunnel", () => {
@@ -370,7 +370,7 @@ describe("Tunnel", () => {
       yield* echo(end, client, "\xc1\x03\xaa\x00\xff")
     }))
 
-  both("B220 tunnels that open and close leave nothing behind", (path) =>
+  bothLive("B220, B182 tunnels that open and close leave nothing behind", (path) =>
     Effect.gen(function*() {
       const { app, connect, upstream } = yield* proxied(path)
       for (let i = 0; i < 200; i++) {
