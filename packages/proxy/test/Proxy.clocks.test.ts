@@ -48,6 +48,19 @@ const stalled = (socket: Socket): Effect.Effect<void> =>
     })
   })
 
+/** A response that is too large for the system to keep, and a client that has not read any of it. */
+const unread = Effect.fnUntraced(function*(path: Path, clocks: Proxy.Clocks) {
+  const { app, client, origin } = yield* proxied(path, { proxy: { clocks } })
+  client.socket.pause()
+  yield* client.send(get("/"))
+  const connection = yield* origin
+  yield* connection.nextRequest
+  yield* connection.send(answer("200 OK", [`Content-Length: ${large}`]))
+  connection.socket.write(Buffer.alloc(large))
+  yield* stalled(connection.socket)
+  return { app, client, connection }
+})
+
 const turns = (n: number): Effect.Effect<void> =>
   Effect.suspend(() => {
     let left = n
@@ -335,15 +348,7 @@ describe("Proxy, clocks", () => {
 
   both("B180 a client that stops reading is cut off, and its upstream with it", (path) =>
     Effect.gen(function*() {
-      const clocks = { writeIdle: "10 seconds" } as const
-      const { app, client, origin } = yield* proxied(path, { proxy: { clocks } })
-      client.socket.pause()
-      yield* client.send(get("/"))
-      const connection = yield* origin
-      yield* connection.nextRequest
-      yield* connection.send(answer("200 OK", [`Content-Length: ${large}`]))
-      connection.socket.write(Buffer.alloc(large))
-      yield* stalled(connection.socket)
+      const { app, client, connection } = yield* unread(path, { writeIdle: "10 seconds" })
       yield* TestClock.adjust("9 seconds")
       assert.strictEqual((yield* app.exchanges).length, 0)
       yield* TestClock.adjust("11 seconds")
@@ -357,15 +362,8 @@ describe("Proxy, clocks", () => {
 
   both("B180 a client that is slow but reads survives", (path) =>
     Effect.gen(function*() {
-      const clocks = { writeIdle: "10 seconds" } as const
-      const { app, client, origin } = yield* proxied(path, { proxy: { clocks } })
-      client.socket.pause()
+      const { app, client, connection } = yield* unread(path, { writeIdle: "10 seconds" })
       const seen = count(client)
-      yield* client.send(get("/"))
-      const connection = yield* origin
-      yield* connection.nextRequest
-      yield* connection.send(answer("200 OK", [`Content-Length: ${large}`]))
-      connection.socket.write(Buffer.alloc(large))
       for (let i = 0; i < 4; i++) {
         client.socket.pause()
         yield* stalled(connection.socket)
@@ -380,14 +378,7 @@ describe("Proxy, clocks", () => {
 
   both("B180 an infinite clock is off", (path) =>
     Effect.gen(function*() {
-      const { app, client, origin } = yield* proxied(path, { proxy: { clocks: { writeIdle: "Infinity" } } })
-      client.socket.pause()
-      yield* client.send(get("/"))
-      const connection = yield* origin
-      yield* connection.nextRequest
-      yield* connection.send(answer("200 OK", [`Content-Length: ${large}`]))
-      connection.socket.write(Buffer.alloc(large))
-      yield* stalled(connection.socket)
+      const { app } = yield* unread(path, { writeIdle: "Infinity" })
       yield* TestClock.adjust("100 days")
       assert.strictEqual((yield* app.exchanges).length, 0)
     }))
