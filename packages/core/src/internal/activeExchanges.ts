@@ -49,7 +49,7 @@ export class ActiveExchanges {
   interruptAll(): void {
     for (const exchange of this.exchanges) {
       const { committed, fiber } = exchange
-      if (fiber === undefined) continue
+      if (fiber === undefined || fiber.pollUnsafe() !== undefined) continue
       // Before the body's stream says that it was aborted, which is only what follows.
       if (committed) exchange.cutOff(drained)
       Cancellation.interrupt(fiber, Cancellation.draining)
