@@ -172,6 +172,7 @@ export interface Options<E, R, E2, R2> extends Target.Options, TrustedPeers.Outg
    * @default "sluice"
    */
   readonly via?: string | false
+  /** How long clients and tunnels may take. @default see each of them */
   readonly clocks?: Clocks
   /**
    * What a request body may have, in bytes: 413 beyond it. With a `Content-Length` the upstream is not contacted; without,
