@@ -10,7 +10,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -20,6 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type { ServerOptions as TlsServerOptions } from "node:https"
 import { requireDuration, requireInteger } from "./internal/options.ts"
+import * as Platform from "./internal/platform.ts"
 
 /**
  * What a request may be at most.
@@ -160,10 +160,8 @@ export const resolve = (options: Options = {}): Resolved => ({
  * @category layers
  * @since 0.1.0
  */
-export const layer = (
-  options?: Options
-): Layer.Layer<NodeServer | Layer.Success<typeof NodeHttpServer.layerHttpServices>> =>
-  Layer.merge(Layer.succeed(NodeServer)(resolve(options)), NodeHttpServer.layerHttpServices)
+export const layer = (options?: Options): Layer.Layer<NodeServer | Platform.Platform> =>
+  Layer.merge(Layer.succeed(NodeServer)(resolve(options)), Platform.layer)
 
 /**
  * {@link layer} with `PORT` and `HOST` from the configuration (the environment, unless a `ConfigProvider` says otherwise).
@@ -174,7 +172,7 @@ export const layer = (
  */
 export const layerConfig = (
   options?: Omit<Options, "port" | "host" | "path">
-): Layer.Layer<NodeServer | Layer.Success<typeof NodeHttpServer.layerHttpServices>, Config.ConfigError> =>
+): Layer.Layer<NodeServer | Platform.Platform, Config.ConfigError> =>
   Layer.unwrap(Effect.map(
     Config.all({
       port: Config.schema(Schema.Port, "PORT").pipe(Config.withDefault(3000)),

@@ -362,6 +362,16 @@ describe("NodeServer", () => {
         assert.strictEqual(yield* app.text("/"), "ok")
       }))
 
+    it.effect("servers by the dozen leave the process's own streams alone", () =>
+      Effect.gen(function*() {
+        const listeners = () =>
+          process.stdin.eventNames().reduce((sum, name) => sum + process.stdin.listenerCount(name), 0)
+        const before = listeners()
+        for (let i = 0; i < 12; i++) yield* App.listen(routes)
+        for (let i = 0; i < 12; i++) yield* Layer.build(NodeServer.layer({ port: 0 }))
+        assert.strictEqual(listeners(), before)
+      }))
+
     it.effect("come from the environment", () =>
       Effect.gen(function*() {
         const read = (env: Record<string, string>) =>

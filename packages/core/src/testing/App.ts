@@ -9,7 +9,6 @@
  *
  * @since 0.1.0
  */
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -18,6 +17,7 @@ import type * as Scope from "effect/Scope"
 import type * as CoreApp from "../App.ts"
 import type * as Exchange from "../Exchange.ts"
 import * as Handler from "../Handler.ts"
+import * as PlatformServices from "../internal/platform.ts"
 import * as Middleware from "../Middleware.ts"
 import * as NodeServer from "../NodeServer.ts"
 import * as Server from "../Server.ts"
@@ -71,7 +71,7 @@ export class FetchError extends Data.TaggedError("FetchError")<{ readonly cause:
  * @category models
  * @since 0.1.0
  */
-export type Platform = Layer.Success<typeof NodeHttpServer.layerHttpServices>
+export type Platform = PlatformServices.Platform
 
 /**
  * Settings of {@link listen}: those of the server, and of Node under it.
@@ -150,7 +150,7 @@ export const listen = <A, E, R, Edge extends Middleware.Any = Middleware.Middlew
 const withPlatform = <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, Scope.Scope | Exclude<R, Platform>> =>
-  Effect.flatMap(Layer.build(NodeHttpServer.layerHttpServices), (platform) => Effect.provideContext(self, platform))
+  Effect.flatMap(Layer.build(PlatformServices.layer), (platform) => Effect.provideContext(self, platform))
 
 const requests = (
   origin: string,
