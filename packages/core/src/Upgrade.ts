@@ -4,7 +4,8 @@
  * **When to use** In tunnels. A WebSocket server uses Effect's `HttpServerRequest.upgrade` instead, which also works here.
  *
  * **Details** Whoever takes the socket answers on it: a 101 head and whatever follows, or nothing at all. What the client had
- * sent along with its request head is in `head`. To refuse the switch, don't take it and return a response.
+ * sent along with its request head is in `head`. To refuse the switch, don't take it and return a response: the connection
+ * then serves on. A request with a body, or of HTTP/1.0, can't switch and is an ordinary one (RFC 9110, 7.8).
  *
  * @since 0.1.0
  */

@@ -165,6 +165,36 @@ describe("Exchange", () => {
         yield* expectEnded(app, 1)
       }))
 
+    for (const leave of ["end", "reset"] as const) {
+      const framings = [["Content-Length: 10", "abc"], ["Transfer-Encoding: chunked", "3\r\nabc\r\n"]] as const
+      for (const [field, body] of framings) {
+        it.effect(`B155 for a client that leaves within its upload (${leave}, ${field})`, () =>
+          Effect.gen(function*() {
+            const started = yield* Deferred.make<void>()
+            const interrupted = yield* Deferred.make<void>()
+            const handler = Effect.gen(function*() {
+              yield* Deferred.succeed(started, undefined)
+              const request = yield* HttpServerRequest.HttpServerRequest
+              return HttpServerResponse.text(yield* request.text)
+            })
+            const app = yield* App.listen(
+              Route.post("/", Effect.onInterrupt(handler, () => Deferred.succeed(interrupted, undefined)))
+            )
+            const client = yield* RawClient.connect({ port: app.port, allowHalfOpen: true })
+            yield* client.send(raw("POST /", [field], body))
+            yield* Deferred.await(started)
+            yield* client[leave]
+            // The client may still read, so it is told what it has done.
+            if (leave === "end") assert.strictEqual((yield* client.response()).status, 400)
+            yield* Deferred.await(interrupted)
+            const { cause, outcome } = yield* app.exchange(0)
+            assert.deepStrictEqual(outcome, { _tag: "ClientAborted", phase: "handler" })
+            assert.isTrue(cause === undefined || Cause.hasInterruptsOnly(cause))
+            yield* expectEnded(app, 1)
+          }))
+      }
+    }
+
     it.effect("for a client that leaves while the body is written, with what it was sent", () =>
       Effect.gen(function*() {
         const released = yield* Deferred.make<void>()

@@ -3,6 +3,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import type { ServerResponse } from "node:http"
 import * as Cancellation from "../Cancellation.ts"
 import type { Ended, Exchange, Outcome, Phase } from "../Exchange.ts"
 import * as Fields from "../Fields.ts"
@@ -59,6 +60,8 @@ export class ExchangeState implements Exchange {
   carrier: { shouldKeepAlive?: boolean; destroy(): unknown } | undefined = undefined
   /** Whether the carrier is a Node response that applies the head edits and records what it writes. */
   wire = false
+  /** Gives the connection of a request that asked to switch this response instead, once. */
+  refuseUpgrade: ((response: ServerResponse) => void) | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Called once, after the observers were started. */
   onEnd: ((observing: Fiber.Fiber<void> | undefined) => void) | undefined = undefined
@@ -212,6 +215,7 @@ export class ExchangeState implements Exchange {
       this.headEdits =
       this.carrier =
       this.drainListener =
+      this.refuseUpgrade =
       this.fiber =
       this.onEnd =
         undefined

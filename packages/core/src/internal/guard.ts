@@ -1,4 +1,3 @@
-import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -6,16 +5,13 @@ import * as HttpBody from "effect/http/HttpBody"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
-import type { ServerResponse } from "node:http"
-import { type Duplex, Readable } from "node:stream"
+import { Readable } from "node:stream"
 import * as Problem from "../Problem.ts"
 import { exchangeOf } from "./attach.ts"
 import type { ExchangeState } from "./exchangeState.ts"
-import { linger } from "./lingeringClose.ts"
-import { observeResponse } from "./nodeResponse.ts"
 import { takePreResponseHook } from "./preResponse.ts"
 import { render } from "./render.ts"
-import { upgradeHeadKey } from "./upgradeHead.ts"
+import { takeResponse } from "./takeResponse.ts"
 import { withBody, writeValue } from "./valueResponse.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
@@ -78,16 +74,7 @@ const leave = (
   context: Context.Context<never>,
   response: Response
 ): Effect.Effect<Response> => {
-  if (refusesUpgrade(exchange, request)) {
-    // Sound: a request whose connection may switch came over HTTP/1.
-    const node = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
-    // Node has taken its parser off the connection, so no further request can be read from it.
-    node.shouldKeepAlive = false
-    // Sound: until it is a response, what carries the answer to an upgrade request is its socket.
-    const socket = exchange.carrier as Duplex
-    node.once("finish", () => linger(socket))
-    observeResponse(node, exchange)
-  }
+  if (exchange.refuseUpgrade !== undefined) takeResponse(exchange, request)
   const hook = takePreResponseHook(context)
   if (hook === undefined || exchange.committed) return Effect.succeed(watch(exchange, response))
   return Effect.matchCauseEffect(hook(request, response), {
@@ -99,10 +86,6 @@ const leave = (
       })
   })
 }
-
-/** The response to a request whose connection did not switch is one of Node's, made only when it is needed. */
-const refusesUpgrade = (exchange: ExchangeState, { source }: Request): boolean =>
-  !exchange.wire && !exchange.committed && upgradeHeadKey in source && source[upgradeHeadKey] !== undefined
 
 const watch = (exchange: ExchangeState, response: Response): Response => {
   if (!exchange.committed && !isFinal(response.status)) {

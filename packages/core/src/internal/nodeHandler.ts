@@ -1,4 +1,3 @@
-import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -6,6 +5,7 @@ import { IncomingMessage, type ServerResponse } from "node:http"
 import type { NodeHandler } from "../Handler.ts"
 import * as Problem from "../Problem.ts"
 import { exchangeOf } from "./attach.ts"
+import { takeResponse } from "./takeResponse.ts"
 
 /** Where a request that came from Express keeps the way back to it. */
 export const nextKey: unique symbol = Symbol.for("@sluice/core/next") as never
@@ -21,9 +21,9 @@ export const runNode = (
       if (!(request.source instanceof IncomingMessage)) {
         return Effect.die(new Error("a Node handler needs a Node server: this request came through fetch"))
       }
-      exchangeOf(request, fiber).direct = true
-      // Sound: an HTTP/1 request has an HTTP/1 response.
-      return call(handler, request.source, NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
+      const exchange = exchangeOf(request, fiber)
+      exchange.direct = true
+      return call(handler, request.source, takeResponse(exchange, request))
     })
   )
 

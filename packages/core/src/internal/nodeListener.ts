@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Https from "node:https"
-import type { AddressInfo } from "node:net"
+import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { App } from "../App.ts"
 import { ListenError, type Resolved } from "../NodeServer.ts"
@@ -15,6 +15,7 @@ import { messageClasses, type MessageOptions, type SluiceRequest } from "./nodeM
 import { ServerEvents } from "./serverEvents.ts"
 import { silentConnections } from "./silentConnections.ts"
 import { monotonicMillis } from "./time.ts"
+import { WaitingConnections } from "./waitingConnections.ts"
 
 /** A Node server that answers requests with an app, and what draining it takes. */
 export interface Listener {
@@ -48,9 +49,11 @@ export const listen = (
       closing: () => closing
     }
     const requests = Scope.makeUnsafe()
-    const events = new ServerEvents(settings.limits, active, timing, observers.map((observe) => ({ observe, context })))
     const server = makeServer(settings, timing)
     const silent = silentConnections(server, settings.tls !== undefined)
+    const waiting = new WaitingConnections(server, settings.tls !== undefined)
+    const observing = observers.map((observe) => ({ observe, context }))
+    const events = new ServerEvents(settings.limits, active, timing, observing, waiting)
     events.connect(server, yield* NodeHttpServer.makeHandler(program, { scope: requests }))
     yield* connectUpgrades(server, events, program, requests)
     const address = yield* bind(server, settings)
@@ -72,6 +75,7 @@ export const listen = (
         server.close()
         server.closeIdleConnections()
         silent.close()
+        waiting.close()
       },
       finish: Scope.close(requests, Exit.void),
       destroy: () => {
@@ -121,7 +125,8 @@ const connectUpgrades = Effect.fnUntraced(function*(
   )
   const handler = yield* NodeHttpServer.makeUpgradeHandler(Effect.succeed(webSockets), program, { scope: requests })
   server.on("upgrade", (request, socket, head) => {
-    if (events.upgrade(request as SluiceRequest, socket, head)) handler(request, socket, head)
+    // Sound: the server makes its requests of this class, and their connections are sockets.
+    events.upgrade(request as SluiceRequest, socket as Socket, head, () => handler(request, socket, head))
   })
 })
 

@@ -34,6 +34,21 @@ export class SluiceRequest extends IncomingMessage {
   /** Sends `100 Continue` once the body is wanted; unset when the client doesn't wait for it. */
   continueWith: ServerResponse | undefined = undefined;
   [upgradeHeadKey]: Buffer | undefined = undefined
+  private asksToSwitch = false
+
+  /**
+   * Node's word on whether the connection is to be handed over. Not so with a body, whose bytes would be taken for the other
+   * protocol's, nor in HTTP/1.0 (RFC 9110, 7.8): these are ordinary requests.
+   */
+  get upgrade(): boolean {
+    return this.asksToSwitch && (this.method === "CONNECT" || (this.httpVersionMinor > 0 && !hasBody(this)))
+  }
+  set upgrade(asked: boolean | null) {
+    this.asksToSwitch = asked === true
+  }
+  get ignoresUpgrade(): boolean {
+    return this.asksToSwitch && !this.upgrade
+  }
 
   override _read(size: number): void {
     const response = this.continueWith
@@ -52,6 +67,9 @@ export class SluiceRequest extends IncomingMessage {
     return super.push(chunk, encoding)
   }
 }
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
 
 /** Node's own constructor takes options which its types don't declare. */
 const NodeResponse = ServerResponse as unknown as new(request: SluiceRequest, options: unknown) => ServerResponse<

@@ -10,6 +10,7 @@ export interface Rejection {
 export interface Limits {
   readonly targetLength: number
   readonly fieldCount: number
+  readonly requestsPerConnection: number
 }
 
 /** The checks of RFC 9112 that Node's parser leaves to the server (3.2 target and host, 6.1 transfer codings, 6.3 length). */

@@ -4,14 +4,16 @@ import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import * as Cancellation from "../Cancellation.ts"
 import type { Outcome } from "../Exchange.ts"
+import * as Fields from "../Fields.ts"
 import type { ActiveExchanges } from "./activeExchanges.ts"
 import { exchangeKey } from "./exchangeKey.ts"
 import { ExchangeState, type Observer } from "./exchangeState.ts"
-import { isLingering, lingeringClose } from "./lingeringClose.ts"
+import { isLingering, linger, lingeringClose } from "./lingeringClose.ts"
 import { arrivalOf, type MessageOptions, type SluiceRequest, type SluiceResponse } from "./nodeMessages.ts"
 import { type ParserError, rawAnswer, rejectionOf } from "./rawAnswer.ts"
 import { checkRequest, type Limits, type Rejection } from "./requestChecks.ts"
 import { upgradeHeadKey } from "./upgradeHead.ts"
+import type { WaitingConnections } from "./waitingConnections.ts"
 
 /** What stands between Node's events and the app: checks, answers to what can't be handled, and exchanges. */
 export class ServerEvents {
@@ -20,12 +22,20 @@ export class ServerEvents {
   private readonly active: ActiveExchanges
   private readonly timing: MessageOptions
   private readonly observers: ReadonlyArray<Observer>
+  private readonly waiting: WaitingConnections
 
-  constructor(limits: Limits, active: ActiveExchanges, timing: MessageOptions, observers: ReadonlyArray<Observer>) {
+  constructor(
+    limits: Limits,
+    active: ActiveExchanges,
+    timing: MessageOptions,
+    observers: ReadonlyArray<Observer>,
+    waiting: WaitingConnections
+  ) {
     this.limits = limits
     this.active = active
     this.timing = timing
     this.observers = observers
+    this.waiting = waiting
   }
 
   connect(server: Server, handler: (request: IncomingMessage, response: ServerResponse) => void): void {
@@ -34,6 +44,11 @@ export class ServerEvents {
       this.active.add(response.exchange)
       if (response.socket === null) closeWith(request.socket, response)
       if (this.timing.closing() || isLast(response)) response.shouldKeepAlive = false
+      if (request.ignoresUpgrade) {
+        // Node's parser has dropped what came in one packet behind the request.
+        refused.add(request.socket)
+        response.shouldKeepAlive = false
+      }
       if (rejection !== undefined) {
         refused.add(request.socket)
         this.observe(response.exchange, rejection)
@@ -76,6 +91,7 @@ export class ServerEvents {
     if (isLingering(socket)) return
     if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy()
     const current = currentResponse(socket)
+    if (refused.has(socket) && (current === undefined || current.req.complete)) return
     const rejection = rejectionOf(error, this.limits.targetLength)
     if (current === undefined) return this.rejectSocket(socket, rejection)
     if (current.req.complete) return this.rejectAfter(current, socket, rejection)
@@ -90,19 +106,19 @@ export class ServerEvents {
     current.once("finish", () => this.rejectInTurn(socket, rejection))
   }
 
-  /** Every response before it goes first: those that wait take the socket as the one before them finishes. */
   private rejectInTurn(socket: Socket, rejection: Rejection, request?: SluiceRequest): void {
-    const current = currentResponse(socket)
-    if (current === undefined) return this.rejectSocket(socket, rejection, request)
-    current.once("finish", () => this.rejectInTurn(socket, rejection, request))
+    inTurn(socket, () => this.rejectSocket(socket, rejection, request))
   }
 
-  /** The body of the request that is being handled is malformed or late: its handler can't go on. */
+  /** The body of the request that is being handled is malformed, late or cut short: its handler can't go on. */
   private rejectBody(current: SluiceResponse, socket: Socket, rejection: Rejection, error: ParserError): void {
     const { exchange } = current
     const { fiber } = exchange
-    exchange.noteCause(Cause.fail(error))
-    exchange.decide(outcomeOf(rejection))
+    if (error.code === "HPE_INVALID_EOF_STATE") exchange.decide({ _tag: "ClientAborted", phase: "handler" })
+    else {
+      exchange.noteCause(Cause.fail(error))
+      exchange.decide(outcomeOf(rejection))
+    }
     // Whatever its handler still writes has nowhere to go.
     current.detachSocket(socket)
     this.answerRaw(exchange, socket, rejection)
@@ -138,19 +154,27 @@ export class ServerEvents {
     exchange.end(true)
   }
 
-  /** Begins the exchange of an upgrade request, whose response goes to the socket without Node's response class. */
-  upgrade(request: SluiceRequest, socket: Duplex, head: Buffer): boolean {
-    adopt(socket as Socket)
-    if (refused.has(request.socket)) return false
-    const rejection = checkRequest(request, this.limits) ?? behindAnother(socket as Socket)
-    if (rejection !== undefined) {
-      this.rejectInTurn(socket as Socket, rejection, request)
-      return false
-    }
+  /** Node gives the connection away at once, also when responses are still to be written on it. */
+  upgrade(request: SluiceRequest, socket: Socket, head: Buffer, handle: () => void): void {
+    const forget = laterListeners(socket)
+    adopt(socket)
+    if (refused.has(socket)) return
+    const rejection = checkRequest(request, this.limits)
+    if (rejection !== undefined) return this.rejectInTurn(socket, rejection, request)
+    inTurn(socket, () => {
+      if (!socket.writable) return
+      this.beginUpgrade(request, socket, head, forget)
+      handle()
+    })
+  }
+
+  /** The exchange of an upgrade request, whose response goes to the socket without Node's response class. */
+  private beginUpgrade(request: SluiceRequest, socket: Socket, head: Buffer, forget: () => void): void {
     const exchange = new ExchangeState(arrivalOf(request, this.timing))
     request[exchangeKey] = exchange
     request[upgradeHeadKey] = head
     exchange.carrier = socket
+    exchange.refuseUpgrade = (response) => this.serveOn(request, response, head, forget)
     this.active.add(exchange)
     this.upgraded.add(socket)
     const countTunnel = watchStatusLine(socket, exchange)
@@ -159,7 +183,31 @@ export class ServerEvents {
       countTunnel()
       exchange.end(socket.writableFinished)
     })
-    return true
+  }
+
+  /** Node has taken its parser off the connection: that comes back after the response. */
+  private serveOn(request: SluiceRequest, response: ServerResponse, head: Buffer, forget: () => void): void {
+    const { socket } = request
+    response.shouldKeepAlive = this.isReusable(request)
+    // Effect's adapter would end the connection after the response.
+    response.removeAllListeners("finish")
+    response.once("finish", () => {
+      response.detachSocket(socket)
+      process.nextTick(close, response)
+      if (isFinal(response) || this.timing.closing()) {
+        socket.end()
+        return linger(socket)
+      }
+      forget()
+      this.upgraded.delete(socket)
+      if (!socket.destroyed) this.waiting.add(socket, head)
+    })
+  }
+
+  /** Node counts requests by parser, so a limit for them would begin anew with each. */
+  private isReusable(request: SluiceRequest): boolean {
+    return !this.timing.closing() && this.limits.requestsPerConnection === 0 &&
+      !Fields.tokens(request.rawHeaders, "connection").includes("close")
   }
 
   destroyUpgrades(): void {
@@ -167,18 +215,22 @@ export class ServerEvents {
   }
 }
 
-/** Connections that close after a refusal: what was pipelined behind it is not executed (RFC 9112, 9.3.2 and 11.2). */
+/**
+ * Connections that close after a refusal, or because something was lost: what was pipelined behind it is not executed
+ * (RFC 9112, 9.3.2 and 11.2).
+ */
 const refused = new WeakSet<Socket>()
 
 /** At `requestsPerConnection` Node says `Connection: close` by itself, and then waits for the client to close. */
 const isLast = (response: SluiceResponse): boolean =>
   (response as unknown as { readonly maxRequestsOnConnectionReached: boolean }).maxRequestsOnConnectionReached
 
-/** Node gives the connection away at once, so a response that is still to be written on it would get mixed up with it. */
-const behindAnother = (socket: Socket): Rejection | undefined =>
-  currentResponse(socket) === undefined
-    ? undefined
-    : { status: 400, reason: "Upgrade behind a request that is not answered yet" }
+/** Every response before it goes first: those that wait take the socket as the one before them finishes. */
+const inTurn = (socket: Socket, answer: () => void): void => {
+  const current = currentResponse(socket)
+  if (current === undefined) return answer()
+  current.once("finish", () => inTurn(socket, answer))
+}
 
 /** Node closes the response that has the connection when that is lost; those that wait for their turn would wait for ever. */
 const closeWith = (socket: Socket, response: SluiceResponse): void => {
@@ -187,18 +239,37 @@ const closeWith = (socket: Socket, response: SluiceResponse): void => {
   response.once("close", () => socket.off("close", onClose))
 }
 
+/** Whether the connection is to close after this response: Node's own word, once the head is written. */
+const isFinal = (response: ServerResponse): boolean => (response as unknown as { readonly _last: boolean })._last
+
+/** Returns what takes off a connection the listeners that it got from now on. */
+const laterListeners = (socket: Duplex): () => void => {
+  const events = ["close", "drain", "error"].map((event) => ({ event, before: new Set(socket.rawListeners(event)) }))
+  return () => {
+    for (const { before, event } of events) {
+      // Sound: they are listeners of that event.
+      const all = socket.rawListeners(event) as Array<(...args: ReadonlyArray<unknown>) => void>
+      for (const listener of all) if (!before.has(listener)) socket.off(event, listener)
+    }
+  }
+}
+
 /**
- * With CONNECT and Upgrade Node lets go of a socket: its errors would be nobody's and end the process, and its end would not
- * be that of the response that has it.
+ * With CONNECT and Upgrade Node lets go of a socket: its errors would be nobody's and end the process, its end would not be
+ * that of the response that has it, and that would wait for ever for the socket to take more.
  */
 const adopt = (socket: Socket): void => {
   socket.on("error", () => {})
+  socket.on("drain", () => {
+    const current = currentResponse(socket)
+    if (current?.writableNeedDrain === true) current.emit("drain")
+  })
   const current = currentResponse(socket)
   if (current !== undefined) closeWith(socket, current)
 }
 
 /** Ends a response that will never get a connection: whoever writes it is told. */
-const close = (response: SluiceResponse): void => {
+const close = (response: ServerResponse): void => {
   if (response.closed) return
   response.destroy()
   response.emit("close")

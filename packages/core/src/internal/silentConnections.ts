@@ -8,6 +8,8 @@ import type { Socket } from "node:net"
 export const silentConnections = (server: Server, secure: boolean): { readonly close: () => void } => {
   const sockets = new Set<Socket>()
   server.on(secure ? "secureConnection" : "connection", (socket: Socket) => {
+    // One that lost its parser to an upgrade comes again.
+    if (sockets.has(socket)) return
     sockets.add(socket)
     socket.once("close", () => sockets.delete(socket))
   })
