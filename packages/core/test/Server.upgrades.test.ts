@@ -148,7 +148,7 @@ describe("an upgrade that is refused", () => {
   })
 
   describe("B205 leaves the connection under the server's", () => {
-    const clocks = { requestHead: "30 millis", request: "60 millis", checkInterval: "10 millis" } as const
+    const clocks = { requestHead: "200 millis", request: "200 millis", checkInterval: "10 millis" } as const
 
     it.live("clock for idle ones", () =>
       Effect.gen(function*() {
@@ -164,7 +164,7 @@ describe("an upgrade that is refused", () => {
         const app = yield* App.listen(routes, { node: { clocks } })
         const client = yield* RawClient.connect(app.port)
         yield* client.request(upgrade("/text"))
-        yield* Effect.sleep("100 millis")
+        yield* Effect.sleep("300 millis")
         assert.strictEqual((yield* app.exchanges).length, 1)
         assert.strictEqual((yield* client.request("GET / HTTP/1.1\r\nHo")).status, 408)
         assert.deepStrictEqual((yield* app.exchange(1)).outcome, { _tag: "TimedOut", clock: "request" })

@@ -126,7 +126,7 @@ export class ServerEvents {
     if (fiber !== undefined) Cancellation.interrupt(fiber, Cancellation.clientAborted)
   }
 
-  private rejectSocket(socket: Duplex, rejection: Rejection, request?: SluiceRequest): void {
+  private rejectSocket(socket: Socket, rejection: Rejection, request?: SluiceRequest): void {
     const exchange = new ExchangeState(
       request === undefined
         ? {
@@ -134,7 +134,7 @@ export class ServerEvents {
           target: "",
           httpVersion: "1.1",
           secure: "encrypted" in socket,
-          peerAddress: (socket as Socket).remoteAddress,
+          peerAddress: socket.remoteAddress,
           requestFields: [],
           now: this.timing.now,
           wallNow: this.timing.wallNow
@@ -146,7 +146,9 @@ export class ServerEvents {
     this.answerRaw(exchange, socket, rejection)
   }
 
-  private answerRaw(exchange: ExchangeState, socket: Duplex, { status }: Rejection): void {
+  private answerRaw(exchange: ExchangeState, socket: Socket, { status }: Rejection): void {
+    // After a clock has struck, Node's parser goes on.
+    refused.add(socket)
     const { body, head } = rawAnswer(status)
     exchange.headWritten(status, () => [])
     exchange.bytesOut = body.length
