@@ -128,7 +128,7 @@ describe("Report", () => {
 })
 
 describe("Reporter", () => {
-  it.effect("C12 a sink that throws, fails or dies is not felt and leaves the reporter alive", () =>
+  it.effect("C12, B265 a sink that throws, fails or dies is not felt and leaves the reporter alive", () =>
     Effect.gen(function*() {
       const log = logs()
       const errors = [

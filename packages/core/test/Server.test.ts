@@ -62,7 +62,7 @@ describe("Server", () => {
   })
 
   describe("drains", () => {
-    it.effect("C98 readiness turns, requests are still served and told to close, then connections are refused, what is in flight finishes", () =>
+    it.effect("C98, B261 readiness turns, requests are still served and told to close, then connections are refused, what is in flight finishes", () =>
       Effect.gen(function*() {
         const { finish, handler, started } = yield* gated
         const routes = Layer.mergeAll(Route.get("/", ok), Route.get("/slow", handler))
@@ -109,7 +109,7 @@ describe("Server", () => {
         assert.strictEqual((yield* client.ended).ending, "FIN")
       }))
 
-    it.effect("C99 at the deadline what is left is answered 503, and its finalizers run before the services close", () =>
+    it.effect("C99, B261 at the deadline what is left is answered 503, and its finalizers run before the services close", () =>
       Effect.gen(function*() {
         const steps: Array<string> = []
         const say = (step: string) => Effect.sync(() => void steps.push(step))
@@ -141,7 +141,7 @@ describe("Server", () => {
         assert.deepStrictEqual(steps, ["interrupted", "released with the pool", "pool closed"])
       }))
 
-    it.effect("C99 a response that is under way is cut off, not ended", () =>
+    it.effect("C99, B261 a response that is under way is cut off, not ended", () =>
       Effect.gen(function*() {
         const body = Stream.concat(Stream.succeed(new TextEncoder().encode("one")), Stream.never)
         const [app, close] = yield* closeable(App.listen(

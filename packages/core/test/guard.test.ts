@@ -76,7 +76,7 @@ describe("guard", () => {
     }))
 
   for (const run of ["make", "listen"] as const) {
-    it.effect(`C24 a hook that fails or dies is a 500, not a hang (${run})`, () =>
+    it.effect(`C24, B265 a hook that fails or dies is a 500, not a hang (${run})`, () =>
       Effect.gen(function*() {
         const failing = (
           effect: Effect.Effect<HttpServerResponse.HttpServerResponse, HttpServerError.HttpServerError>
@@ -108,7 +108,7 @@ describe("guard", () => {
       }))
   }
 
-  it.effect("C25 an invalid field value or status is a 500, and the connection stays usable", () =>
+  it.effect("C25, B265 an invalid field value or status is a 500, and the connection stays usable", () =>
     Effect.gen(function*() {
       const routes = Layer.mergeAll(
         Route.get(
