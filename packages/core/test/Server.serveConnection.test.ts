@@ -53,6 +53,22 @@ describe("Server.serveConnection", () => {
       })
     ))
 
+  it.live("B205 serves on after a refused upgrade", () =>
+    served((server) =>
+      Effect.gen(function*() {
+        const [client, stream] = duplexPair()
+        const serving = yield* Effect.forkChild(server.serveConnection(stream), { startImmediately: true })
+        client.write(
+          "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n" +
+            "GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        const text = yield* all(client)
+        assert.deepStrictEqual(text.match(/\r\n\r\n(\d|HTTP)/g), ["\r\n\r\nHTTP", "\r\n\r\n2"])
+        client.end()
+        yield* Fiber.join(serving)
+      })
+    ))
+
   it.live("reads bodies, and answers what is malformed", () =>
     served((server) =>
       Effect.gen(function*() {

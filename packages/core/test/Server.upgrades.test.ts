@@ -42,7 +42,10 @@ const routes = Layer.mergeAll(
   Route.all("/switch", switching)
 )
 
-/** Waits for the connection, and for what comes after it to be known to the process. */
+/** Idle connections are closed by nothing else than what is tested. */
+const patient = { node: { clocks: { keepAlive: "10 minutes" } } } as const
+
+/** The next turn of the event loop. */
 const turns = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 
 const until = (condition: () => boolean): Effect.Effect<void> =>
@@ -185,7 +188,7 @@ describe("an upgrade that is refused", () => {
 
   it.effect("B205 a client that leaves afterwards is seen to leave, at once", () =>
     LeakCounter.expectNoLeak(Effect.scoped(Effect.gen(function*() {
-      const app = yield* App.listen(routes)
+      const app = yield* App.listen(routes, patient)
       for (const leave of ["end", "reset"] as const) {
         const client = yield* RawClient.connect(app.port)
         yield* client.request(upgrade("/text"))
@@ -203,7 +206,7 @@ describe("an upgrade that is refused", () => {
         yield* Deferred.await(gate)
         return HttpServerResponse.text("slow")
       })
-      const [app, drain] = yield* closeable(App.listen(Layer.merge(routes, Route.get("/slow", slow))))
+      const [app, drain] = yield* closeable(App.listen(Layer.merge(routes, Route.get("/slow", slow)), patient))
       const idle = yield* RawClient.connect(app.port)
       yield* idle.request(upgrade("/text"))
       const busy = yield* RawClient.connect(app.port)
