@@ -169,6 +169,39 @@ describe("NodeServer", () => {
         assert.deepStrictEqual((yield* app.exchanges).map(({ outcome }) => outcome._tag), ["Completed", "Rejected"])
       }))
 
+    for (const [name, body] of [["malformed", "xyz\r\n"], ["malformed later", "3\r\nabc\r\nxyz\r\n"]] as const) {
+      it.effect(`B260 a body that is ${name}, behind an unfinished response, is answered in its turn`, () =>
+        Effect.gen(function*() {
+          const reading = yield* Deferred.make<void>()
+          const finish = yield* Deferred.make<void>()
+          const over = yield* Deferred.make<string>()
+          const slow = Effect.as(Deferred.await(finish), HttpServerResponse.text("slow"))
+          const read = Effect.onExit(
+            Effect.andThen(Deferred.succeed(reading, undefined), echo),
+            ({ _tag }) => Deferred.succeed(over, _tag)
+          )
+          const app = yield* App.listen(Layer.merge(Route.get("/slow", slow), Route.post("/read", read)))
+          const client = yield* RawClient.connect(app.port)
+          yield* client.send(get("/slow") + raw("POST /read", ["Transfer-Encoding: chunked"]))
+          yield* Deferred.await(reading)
+          yield* client.send(body)
+          // What came before this has been read when it is answered.
+          for (let i = 0; i < 3; i++) yield* app.text("/none")
+          yield* Deferred.succeed(finish, undefined)
+          const statuses = [(yield* client.response()).status, (yield* client.response()).status]
+          assert.deepStrictEqual(statuses, [200, 400])
+          assert.deepStrictEqual(yield* client.ended, { ending: "FIN", unread: "" })
+          assert.strictEqual(yield* Deferred.await(over), "Failure")
+          yield* app.exchange(4)
+          const ends = (yield* app.exchanges).filter(({ path }) => path !== "/none")
+          assert.deepStrictEqual(
+            Object.fromEntries(ends.map(({ outcome, path }) => [path, outcome._tag])),
+            { "/slow": "Completed", "/read": "Rejected" }
+          )
+          assert.strictEqual(ends.length, 2)
+        }))
+    }
+
     it.effect("B260 garbage behind the head of a streamed response does not get into its body", () =>
       Effect.gen(function*() {
         const body = Stream.concat(Stream.succeed(new TextEncoder().encode("one")), Stream.never)

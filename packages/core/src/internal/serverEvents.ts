@@ -91,19 +91,21 @@ export class ServerEvents {
     if (isLingering(socket)) return
     if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy()
     const current = currentResponse(socket)
-    if (refused.has(socket) && (current === undefined || current.req.complete)) return
+    if (current?.req.complete === true) return this.malformedBehind(current, error, socket)
     const rejection = rejectionOf(error, this.limits.targetLength)
-    if (current === undefined) return this.rejectSocket(socket, rejection)
-    if (current.req.complete) return this.rejectAfter(current, socket, rejection)
+    if (current === undefined) return refused.has(socket) ? undefined : this.rejectSocket(socket, rejection)
     if (current.headersSent) return void socket.destroy()
     this.rejectBody(current, socket, rejection, error)
   }
 
   /** What came behind a request that is being answered is answered in its turn. */
-  private rejectAfter(current: SluiceResponse, socket: Socket, rejection: Rejection): void {
-    if (afterCurrent.has(socket)) return
-    afterCurrent.add(socket)
-    current.once("finish", () => this.rejectInTurn(socket, rejection))
+  private malformedBehind(current: SluiceResponse, error: ParserError, socket: Socket): void {
+    if (behind.has(socket)) return
+    behind.add(socket)
+    current.once("finish", () => {
+      behind.delete(socket)
+      if (socket.writable) this.malformed(error, socket)
+    })
   }
 
   private rejectInTurn(socket: Socket, rejection: Rejection, request?: SluiceRequest): void {
@@ -280,8 +282,8 @@ const close = (response: ServerResponse): void => {
 const outcomeOf = (rejection: Rejection): Outcome =>
   rejection.status === 408 ? { _tag: "TimedOut", clock: "request" } : { _tag: "Rejected", reason: rejection.reason }
 
-/** Connections whose last answer waits for the response that is being written. */
-const afterCurrent = new WeakSet<Socket>()
+/** Connections with something malformed behind the response that is being written. */
+const behind = new WeakSet<Socket>()
 
 /** Node's own link from a socket to the response that it is carrying. */
 const currentResponse = (socket: Socket): SluiceResponse | undefined =>
