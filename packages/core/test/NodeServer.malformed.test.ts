@@ -39,7 +39,7 @@ const head = (...lines: ReadonlyArray<string>): string => [...lines, "", ""].joi
 /** What must never be executed behind a request that is refused. */
 const smuggled = get("/smuggled")
 
-describe("NodeServer, a request that is refused", () => {
+describe("B113 NodeServer, a request that is refused, and nothing behind it executed", () => {
   const cases: ReadonlyArray<readonly [name: string, request: string, status: number]> = [
     ["no request at all", "GARBAGE\r\n\r\n", 400],
     ["B67 an unknown method", head("BREW / HTTP/1.1", "Host: test"), 400],
@@ -55,6 +55,9 @@ describe("NodeServer, a request that is refused", () => {
     ["an absolute target without authority", raw("GET http:///x"), 400],
     ["a space in the target", raw("GET /a b"), 400],
     ["B60 CONNECT", raw("CONNECT test:443"), 501],
+    ["B60 CONNECT with a body", raw("CONNECT test:443", ["Content-Length: 3"], "abc"), 501],
+    ["B60 CONNECT that asks to switch", raw("CONNECT test:443", ["Connection: Upgrade", "Upgrade: foo"]), 501],
+    ["B63 two Hosts, asking to switch", get("/", "Host: b", "Connection: Upgrade", "Upgrade: foo"), 400],
     ["B62 no Host", head("GET / HTTP/1.1"), 400],
     ["B63 two Hosts", get("/", "Host: other"), 400],
     ["B63 two equal Hosts", get("/", "Host: test"), 400],
