@@ -243,7 +243,7 @@ describe("Proxy, clocks", () => {
     (path) =>
       Effect.gen(function*() {
         const clocks = { requestBodyIdle: "10 seconds" } as const
-        const upstream = { clocks: { responseHead: "Infinity" } } as const
+        const upstream = { clocks: { responseHead: "Infinity", send: "Infinity" } } as const
         const { app, client, origin } = yield* proxied(path, { proxy: { clocks }, upstream })
         const size = 32 * 1024 * 1024
         yield* client.send(raw("POST /", [`Content-Length: ${size}`]))

@@ -5,10 +5,12 @@ import { App, RawClient, RawServer } from "@sluice/core/testing"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { once } from "node:events"
 import * as Proxy from "../src/Proxy.ts"
 import * as ProxyError from "../src/ProxyError.ts"
 import * as Transport from "../src/Transport.ts"
@@ -217,6 +219,24 @@ describe("Upstream.layer", () => {
         assert.deepStrictEqual(seen, Array(3).fill(`${method} ${method === "GET" ? "" : "all of it"}`))
       }))
   }
+
+  it.effect("B177 a target that lets the clock of an attempt run out is passed over", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const silent = yield* RawServer.make(({ socket }) =>
+        Effect.andThen(
+          Effect.promise(() => once(socket, "data")),
+          Effect.andThen(Deferred.succeed(asked, undefined), Effect.never)
+        )
+      )
+      const up = yield* RawServer.make(RawServer.answering(ok))
+      const targets = [silent.url.replace("http:", "https:"), up.url]
+      const { fetch } = yield* app(Origin.layer({ targets, clocks: { tls: "2 seconds" } }))
+      const reply = yield* Effect.forkChild(fetch("/api/"))
+      yield* Deferred.await(asked)
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(reply)).status, 200)
+    }))
 
   it.effect("B236 when none can be reached, the last error is the answer", () =>
     Effect.gen(function*() {
