@@ -1,6 +1,8 @@
 /**
  * Sends a request body that flows through once: with backpressure, and exactly as long as was promised.
  */
+import { IncomingMessage } from "node:http"
+import { Socket } from "node:net"
 import type * as Body from "../../Body.ts"
 import * as ProxyError from "../../ProxyError.ts"
 import { closedEarly, toBodyError } from "../bodyError.ts"
@@ -30,6 +32,10 @@ export class Upload {
   private readonly listener: Listener
   private readonly now: () => number
   private stopped = false
+  /** Whether nobody else gets the chunks. */
+  private sole = false
+  /** Chunks on their way, the oldest first; `undefined` for those whose memory stays. */
+  private readonly written: Array<Uint8Array | undefined> = []
 
   constructor(body: Body.OneShot, connection: Connection, listener: Listener, now: () => number) {
     this.body = body
@@ -45,6 +51,7 @@ export class Upload {
     if (stream.readableEnded) return this.onEnd()
     if (stream.errored !== null) return this.onError(stream.errored)
     if (stream.destroyed) return this.onClose()
+    this.sole = isUnheard(stream)
     stream.on("end", this.onEnd)
     stream.on("close", this.onClose)
     stream.on("data", this.onChunk)
@@ -84,13 +91,29 @@ export class Upload {
 
   private write(bytes: Uint8Array): boolean {
     const socket = this.connection.socket
-    if (this.body.contentLength !== undefined) return socket.write(bytes)
+    this.written.push(this.sole && this.isOurs(bytes) ? bytes : undefined)
+    if (this.body.contentLength !== undefined) return socket.write(bytes, this.onWritten)
     socket.cork()
     socket.write(`${bytes.length.toString(16)}\r\n`, "latin1")
-    socket.write(bytes)
+    socket.write(bytes, this.onWritten)
     const flowing = socket.write("\r\n", "latin1")
     socket.uncork()
     return flowing
+  }
+
+  private isOurs(bytes: Uint8Array): boolean {
+    return bytes.length >= leastFreed && bytes.length === bytes.buffer.byteLength &&
+      this.body.stream.listenerCount("data") === 1
+  }
+
+  /** Gives the memory back at once: tens of megabytes would lie around until the collector comes. */
+  private readonly onWritten = (error?: Error | null): void => {
+    const bytes = this.written.shift()
+    // After an error the system may still be reading it.
+    if (bytes === undefined || (error !== undefined && error !== null)) return
+    // Sound: what Node's parser makes is no shared memory.
+    const memory = bytes.buffer as ArrayBuffer
+    memory.transfer(0)
   }
 
   private readonly onEnd = (): void => {
@@ -126,3 +149,11 @@ export class Upload {
     this.listener.onUploadFailed(error)
   }
 }
+
+/** In bytes. Less is not worth the trouble. */
+const leastFreed = 4096
+
+/** Whether it is Node's parser that makes the chunks, each in memory of its own, and nobody has asked for them so far. */
+const isUnheard = (stream: Body.OneShot["stream"]): boolean =>
+  stream instanceof IncomingMessage && stream.socket instanceof Socket &&
+  stream.listenerCount("data") === 0 && stream.listenerCount("readable") === 0

@@ -1,0 +1,109 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as http from "node:http"
+import * as net from "node:net"
+import { duplexPair } from "node:stream"
+import * as Body from "../src/Body.ts"
+import type * as Transport from "../src/Transport.ts"
+import * as Http1 from "../src/transport/Http1.ts"
+import { call, type Upstream, upstream } from "./utils/upstream.ts"
+
+const run = <A, E>(effect: Effect.Effect<A, E, Transport.Transport | Scope.Scope>) =>
+  Effect.provide(effect, Http1.layer())
+
+const size = 1024 * 1024
+
+/** Answers once all of the body has come. */
+const counting = upstream({
+  onConnection: (socket) => {
+    let left = size
+    socket.on("data", (data: Buffer) => {
+      const head = data.indexOf("\r\n\r\n")
+      left -= data.length - (left === size ? head + 4 : 0)
+      if (left === 0) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    })
+  }
+})
+
+const head = `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`
+
+/** The request that comes in on the stream that `connect` makes. */
+const incoming = (
+  connect: (server: http.Server, port: number) => void
+): Effect.Effect<http.IncomingMessage, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly server: http.Server; readonly request: http.IncomingMessage }>((resume) => {
+      const server = http.createServer((request) => resume(Effect.succeed({ server, request })))
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        if (address !== null && typeof address === "object") connect(server, address.port)
+      })
+    }),
+    ({ server }) =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  ).pipe(Effect.map(({ request }) => request))
+
+/** Over a socket, from which Node's parser reads on its own. */
+const overSocket = incoming((_, port) => {
+  const socket = net.connect(port, "127.0.0.1")
+  socket.on("error", () => {})
+  socket.write(head)
+  socket.write(Buffer.alloc(size, "x"))
+})
+
+/** What passes through without a listener for it. */
+const passing = (request: http.IncomingMessage): Array<Buffer> => {
+  const chunks: Array<Buffer> = []
+  const { push } = request
+  request.push = (chunk: Buffer | null) => {
+    if (chunk !== null) chunks.push(chunk)
+    return push.call(request, chunk)
+  }
+  return chunks
+}
+
+const upload = (up: Upstream, request: http.IncomingMessage) =>
+  call(up, { method: "POST", body: Body.oneShot(request, size) })
+
+const total = (chunks: ReadonlyArray<Buffer>): number => chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+
+describe("the memory of an upload", () => {
+  it.live("is given back as soon as it is written", () =>
+    run(Effect.gen(function*() {
+      const up = yield* counting
+      const request = yield* overSocket
+      const chunks = passing(request)
+      assert.strictEqual((yield* upload(up, request)).status, 200)
+      assert.isAbove(chunks.length, 0)
+      // Only what is too small to matter is left to the collector.
+      assert.isBelow(total(chunks), size / 10)
+    })))
+
+  it.live("is left to those who listen as well", () =>
+    run(Effect.gen(function*() {
+      const up = yield* counting
+      const request = yield* overSocket
+      const chunks: Array<Buffer> = []
+      request.on("data", (chunk: Buffer) => chunks.push(chunk)).pause()
+      assert.strictEqual((yield* upload(up, request)).status, 200)
+      assert.strictEqual(total(chunks), size)
+    })))
+
+  it.live("is left to whoever wrote it to a connection in memory", () =>
+    run(Effect.gen(function*() {
+      const up = yield* counting
+      const piece = Buffer.alloc(65_536, "x")
+      const request = yield* incoming((server) => {
+        const [client, stream] = duplexPair()
+        server.emit("connection", stream)
+        client.write(head)
+        for (let i = 0; i < size / piece.length; i++) client.write(piece)
+      })
+      assert.strictEqual((yield* upload(up, request)).status, 200)
+      assert.strictEqual(piece.length, 65_536)
+    })))
+})
