@@ -35,6 +35,4 @@ export interface Outcome {
   readonly body: string
   /** Method and target of each complete request that reached the upstream. */
   readonly upstream: ReadonlyArray<string>
-  /** Why Node's client refused what was relayed as whole: usually for bytes after its end. */
-  readonly lenient?: string
 }

@@ -11,8 +11,8 @@ export type Verdict =
   /** Node's parser does not take them. */
   | { readonly _tag: "Refused"; readonly code: string }
 
-/** After this long nothing more is coming: the upstream is in the same process. */
-const patience = 500
+/** After this long nothing more is coming. Only what looks like a finding has to wait for it. */
+const patience = 5000
 
 /** What the proxy takes, so that no difference is one of limits. */
 const maxHeaderSize = 65_536
@@ -63,14 +63,19 @@ export const judge = (upstream: Recorder, { ending, method, writes }: ResponseCa
     }
     let timer = setTimeout(() => {}, 0)
     const wait = async (): Promise<void> => {
-      await within(upstream.played, 1000, undefined)
+      await within(upstream.played, patience, undefined)
       clearTimeout(timer)
       timer = setTimeout(() => done({ _tag: "Truncated" }), patience)
     }
     upstream.server.once("connection", (socket) => socket.once("data", () => void wait()))
-    request.on("error", (error) => done(refusedOrTruncated(error)))
+    let received: http.IncomingMessage | undefined
+    // What is wrong with the bytes after a complete response is no fault of the response.
+    request.on("error", (error) => received?.complete === true || done(refusedOrTruncated(error)))
     request.on("upgrade", () => done({ _tag: "Refused", code: "UPGRADE" }))
-    request.on("response", (response) => collect(response, method, done))
+    request.on("response", (response) => {
+      received = response
+      collect(response, method, done)
+    })
     request.end()
   })
 }

@@ -60,7 +60,6 @@ const generate = (seed: number, index: number): Case => {
 class Tally {
   cases = 0
   readonly findings: Array<string> = []
-  readonly lenient = new Map<string, number>()
   readonly seen = new Map<string, number>()
   readonly running = new Map<number, Case>()
   private readonly options: Settings
@@ -95,9 +94,8 @@ const count = (counts: Map<string, number>, key: string): void => {
 const runCase = async (rigs: ReadonlyArray<Rig.Rig>, index: number, test: Case, tally: Tally): Promise<void> => {
   tally.running.set(index, test)
   for (const rig of rigs) {
-    const { findings, lenient, seen } = await check(rig, test)
+    const { findings, seen } = await check(rig, test)
     for (const finding of findings) tally.report(index, test, `${test.kind}, ${rig.path}: ${finding}`)
-    if (lenient !== undefined) count(tally.lenient, lenient)
     for (const status of seen) count(tally.seen, `${test.kind} ${status}`)
   }
   tally.running.delete(index)
@@ -135,7 +133,6 @@ const main = async (): Promise<void> => {
   await Effect.runPromise(run).catch((error: unknown) => tally.findings.push(String(error)) && console.error(error))
   const seconds = (performance.now() - started) / 1000
   console.log(`clients saw: ${describe(tally.seen)}`)
-  console.log(`relayed as whole, refused by Node (with what followed): ${describe(tally.lenient) || "nothing"}`)
   console.log(
     `${seconds.toFixed(0)} s, ${(tally.cases / seconds).toFixed(0)} cases/s, ${
       Math.round(process.memoryUsage().rss / 2 ** 20)

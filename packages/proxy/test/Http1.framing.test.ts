@@ -127,6 +127,20 @@ describe("Http1 response framing", () => {
       "Chunk"
     ],
     ["control in a chunk extension", `${ok}Transfer-Encoding: chunked\r\n\r\n3;a\0\r\nabc\r\n0\r\n\r\n`, "", "Chunk"],
+    ["chunk extension without a name", `${ok}Transfer-Encoding: chunked\r\n\r\n3;\r\nabc\r\n0\r\n\r\n`, "", "Chunk"],
+    [
+      "white space in a chunk extension",
+      `${ok}Transfer-Encoding: chunked\r\n\r\n3; a\r\nabc\r\n0\r\n\r\n`,
+      "",
+      "Chunk"
+    ],
+    ["chunk extension without a value", `${ok}Transfer-Encoding: chunked\r\n\r\n3;a=\r\nabc\r\n0\r\n\r\n`, "", "Chunk"],
+    [
+      "open quotes in a chunk extension",
+      `${ok}Transfer-Encoding: chunked\r\n\r\n3;a="\r\nabc\r\n0\r\n\r\n`,
+      "",
+      "Chunk"
+    ],
     [
       "endless chunk extension",
       `${ok}Transfer-Encoding: chunked\r\n\r\n3;${"a".repeat(5000)}\r\nabc\r\n0\r\n\r\n`,

@@ -184,7 +184,7 @@ describe("Http1 parser", () => {
     fields: FastCheck.array(field, { maxLength: 5 }),
     kind: FastCheck.constantFrom("sized", "chunked", "untilClose"),
     pieces: body,
-    extension: FastCheck.constantFrom("", ";a", ";a=b;c=\"d\""),
+    extension: FastCheck.constantFrom("", ";a", ";a=b;c=\"d\"", ";a=\"\\\"; b\";c"),
     trailers: FastCheck.array(field, { maxLength: 2 }),
     interim: FastCheck.array(FastCheck.constantFrom(102, 103), { maxLength: 2 })
   })

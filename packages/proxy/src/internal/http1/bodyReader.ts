@@ -3,6 +3,7 @@
  * extensions are dropped; nothing is copied.
  */
 import type * as Fields from "@sluice/core/Fields"
+import * as ChunkExtension from "./chunkExtension.ts"
 import { FieldParser, invalid, type Limits } from "./fieldParser.ts"
 import type { Framing } from "./framing.ts"
 
@@ -82,7 +83,8 @@ class Chunked implements BodyReader {
   private state: State = states.size
   private size = 0
   private digits = 0
-  private extension = 0
+  private extension: ChunkExtension.State = ChunkExtension.states.start
+  private extensionBytes = 0
   private readonly parser: FieldParser
 
   constructor(limits: Limits) {
@@ -136,9 +138,7 @@ class Chunked implements BodyReader {
       case states.size:
         return this.sizeByte(byte)
       case states.extension:
-        if (byte === 0x0d) this.state = states.sizeLf
-        else if (byte < 0x20 ? byte !== 0x09 : byte === 0x7f) return false
-        return ++this.extension <= longestExtension
+        return this.extensionByte(byte)
       case states.sizeLf:
         return byte === 0x0a && this.startChunk()
       case states.dataCr:
@@ -163,6 +163,17 @@ class Chunked implements BodyReader {
     return true
   }
 
+  private extensionByte(byte: number): boolean {
+    if (byte === 0x0d) {
+      this.state = states.sizeLf
+      return ChunkExtension.mayEnd(this.extension)
+    }
+    const next = ChunkExtension.next(this.extension, byte)
+    if (next === undefined) return false
+    this.extension = next
+    return ++this.extensionBytes <= longestExtension
+  }
+
   private startChunk(): boolean {
     this.state = this.size === 0 ? states.trailers : states.data
     return true
@@ -172,7 +183,8 @@ class Chunked implements BodyReader {
     this.state = states.size
     this.size = 0
     this.digits = 0
-    this.extension = 0
+    this.extension = ChunkExtension.states.start
+    this.extensionBytes = 0
   }
 }
 
