@@ -11,7 +11,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { parseArgs } from "node:util"
-import type { Case } from "./cases.ts"
+import type { Case, Outcome } from "./cases.ts"
 import { check } from "./check.ts"
 import { request, response } from "./grammar.ts"
 import { forCase } from "./random.ts"
@@ -56,9 +56,33 @@ const generate = (seed: number, index: number): Case => {
   return index % 2 === 0 ? response(random) : request(random)
 }
 
+/** Half of the shortest clock of a rig, in milliseconds: a process that stands still for longer finds its own clocks run out. */
+const stall = 500
+
+/** When the process stood still last, on a machine that had other things to do. */
+class Stalls {
+  last = -Infinity
+  private seen = performance.now()
+
+  constructor() {
+    setInterval(() => {
+      const now = performance.now()
+      if (now - this.seen > stall) this.last = now
+      this.seen = now
+    }, stall / 10).unref()
+  }
+
+  /** Whether it did since that moment, or is just coming out of it. */
+  since(moment: number): boolean {
+    return this.last >= moment || performance.now() - this.seen > stall
+  }
+}
+
 /** What is counted over a run. */
 class Tally {
   cases = 0
+  /** Cases that were run again, because what they found may have been the machine's doing. */
+  again = 0
   readonly findings: Array<string> = []
   readonly seen = new Map<string, number>()
   readonly running = new Map<number, Case>()
@@ -91,10 +115,20 @@ const count = (counts: Map<string, number>, key: string): void => {
   counts.set(key, (counts.get(key) ?? 0) + 1)
 }
 
+const stalls = new Stalls()
+
+const checkAwake = async (rig: Rig.Rig, test: Case, tally: Tally): Promise<Outcome> => {
+  const started = performance.now()
+  const outcome = await check(rig, test)
+  if (outcome.findings.length === 0 || !stalls.since(started)) return outcome
+  tally.again += 1
+  return checkAwake(rig, test, tally)
+}
+
 const runCase = async (rigs: ReadonlyArray<Rig.Rig>, index: number, test: Case, tally: Tally): Promise<void> => {
   tally.running.set(index, test)
   for (const rig of rigs) {
-    const { findings, seen } = await check(rig, test)
+    const { findings, seen } = await checkAwake(rig, test, tally)
     for (const finding of findings) tally.report(index, test, `${test.kind}, ${rig.path}: ${finding}`)
     for (const status of seen) count(tally.seen, `${test.kind} ${status}`)
   }
@@ -138,6 +172,7 @@ const main = async (): Promise<void> => {
       Math.round(process.memoryUsage().rss / 2 ** 20)
     } MiB`
   )
+  if (tally.again > 0) console.log(`${tally.again} run again: the process had stood still`)
   console.log(`${tally.cases} cases, ${tally.findings.length} findings`)
   process.exitCode = tally.findings.length === 0 ? 0 : 1
 }
