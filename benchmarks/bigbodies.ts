@@ -6,12 +6,10 @@
  * program that takes the example's arguments, `--node` gives a flag to Node. Linux only: memory is read from /proc. Exits
  * with 1 when the memory grows after the first 500 MiB, or is 200 MB at any time.
  */
-import { type ChildProcess, spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
-import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { reverseProxy, start } from "./programs.ts"
 
 const mib = 2 ** 20
 /** What "no growth" allows, in bytes: collections don't come at the same moment each time. */
@@ -193,21 +191,6 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`
 const show = ({ anonymous, rss }: Memory): string => `${megabytes(rss)} (${megabytes(anonymous)} anonymous)`
 const larger = (a: Memory, b: Memory): Memory => a.rss >= b.rss ? a : b
 
-interface Program {
-  readonly process: ChildProcess
-  readonly pid: number
-  readonly port: number
-}
-
-const start = async (args: ReadonlyArray<string>): Promise<Program> => {
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] })
-  for await (const line of createInterface(child.stdout)) {
-    const port = /^listening on http:\/\/127\.0\.0\.1:(\d+)$/.exec(line)?.[1]
-    if (port !== undefined && child.pid !== undefined) return { process: child, pid: child.pid, port: Number(port) }
-  }
-  throw new Error(`did not start: node ${args.join(" ")}`)
-}
-
 const transfers: ReadonlyArray<Transfer> = [
   { name: "up, Content-Length", method: "POST", chunked: false },
   { name: "up, chunked", method: "POST", chunked: true },
@@ -221,7 +204,7 @@ const main = async (): Promise<void> => {
   })
   const each = Math.round(Number(values.gib ?? 5) * 512) * mib
   const origin = await start([import.meta.filename, "upstream"])
-  const example = values.main ?? fileURLToPath(new URL("../examples/reverse-proxy/main.ts", import.meta.url))
+  const example = values.main ?? reverseProxy
   const proxy = await start([...values.node ?? [], example, "--to", `http://127.0.0.1:${origin.port}`, "--port", "0"])
   const first = memoryOf(proxy.pid)
   console.log(`at start: ${show(first)}`)

@@ -1,0 +1,23 @@
+/** Programs that listen, in processes of their own. */
+import { type ChildProcess, spawn } from "node:child_process"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+
+export interface Program {
+  readonly process: ChildProcess
+  readonly pid: number
+  readonly port: number
+}
+
+/** Runs a program of Node until it says where it listens. */
+export const start = async (args: ReadonlyArray<string>): Promise<Program> => {
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] })
+  for await (const line of createInterface(child.stdout)) {
+    const port = /^listening on http:\/\/127\.0\.0\.1:(\d+)$/.exec(line)?.[1]
+    if (port !== undefined && child.pid !== undefined) return { process: child, pid: child.pid, port: Number(port) }
+  }
+  throw new Error(`did not start: node ${args.join(" ")}`)
+}
+
+/** The program of the example. */
+export const reverseProxy = fileURLToPath(new URL("../examples/reverse-proxy/main.ts", import.meta.url))
