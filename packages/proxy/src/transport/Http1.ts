@@ -16,8 +16,10 @@
  *
  * The number of connections to an endpoint can be limited; requests then wait in line, and leave it when their scope closes.
  *
- * **Gotchas** Chunks lie in pooled buffers: see `Transport.BodyConsumer`. Endpoints with the same address and TLS settings
- * are one endpoint, for limits as well, in this transport alone: two layers have twice the connections. TLS settings are part of a connection's identity by reference: use the same object for every request.
+ * **Gotchas** Chunks lie in pooled buffers: see `Transport.BodyConsumer`. The chunks of a Node request's body are emptied once
+ * they are written, unless somebody listened to its `data` before the exchange began. Endpoints with the same address and
+ * TLS settings are one endpoint, for limits as well, in this transport alone: two layers have twice the connections. TLS
+ * settings are part of a connection's identity by reference: use the same object for every request.
  *
  * @since 0.1.0
  */
