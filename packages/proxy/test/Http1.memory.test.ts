@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Middleware from "@sluice/core/Middleware"
 import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as Scope from "effect/Scope"
 import * as http from "node:http"
 import * as net from "node:net"
@@ -8,6 +10,7 @@ import * as Body from "../src/Body.ts"
 import type * as Transport from "../src/Transport.ts"
 import * as Http1 from "../src/transport/Http1.ts"
 import { shop } from "./utils/certificates.ts"
+import { both, ok, raw, roundTrip } from "./utils/proxied.ts"
 import { call, type Options, type Upstream, upstream } from "./utils/upstream.ts"
 
 const run = <A, E>(effect: Effect.Effect<A, E, Transport.Transport | Scope.Scope>) =>
@@ -120,4 +123,24 @@ describe("the memory of an upload", () => {
       assert.isTrue(Buffer.concat(pieces).equals(content))
       assert.isTrue(arrived(up))
     })))
+
+  both("is given back under the clocks of a proxy, too", (path) =>
+    Effect.gen(function*() {
+      const passed: Array<Array<Buffer>> = []
+      const watching = Middleware.around<never, HttpServerRequest.HttpServerRequest>("watching", (handler) =>
+        Effect.andThen(
+          Effect.map(HttpServerRequest.HttpServerRequest, ({ source }) => {
+            if (source instanceof http.IncomingMessage) {
+              passed.push(passing(source))
+            }
+          }),
+          handler
+        ), { response: "none" })
+      const request = raw("POST /", [`Content-Length: ${size}`], content.toString("latin1"))
+      const { got, seen } = yield* roundTrip(path, Buffer.from(request, "latin1"), ok, { stack: watching })
+      assert.strictEqual(got.status, 200)
+      assert.isTrue(seen.body.equals(content))
+      assert.isAbove(passed[0].length, 0)
+      assert.isBelow(total(passed[0]), size / 10)
+    }))
 })

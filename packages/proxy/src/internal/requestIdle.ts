@@ -4,6 +4,7 @@ import type * as Scope from "effect/Scope"
 import type { Readable } from "node:stream"
 import type * as Body from "../Body.ts"
 import * as ProxyError from "../ProxyError.ts"
+import { watchChunks } from "./chunkWatchers.ts"
 import { IdleClock } from "./idleClock.ts"
 
 /** Bounds, in milliseconds, how long a client may be silent within a request body that is waited for. */
@@ -23,6 +24,7 @@ class Watch {
   private readonly limit: number
   private readonly clock = Timer.currentClock()
   private idle: IdleClock | undefined
+  private unwatch: (() => void) | undefined
 
   constructor(stream: Readable, limit: number) {
     this.stream = stream
@@ -35,7 +37,7 @@ class Watch {
     if (this.idle !== undefined) return this.idle.touch()
     const flows = () => this.stream.readableFlowing === true
     this.idle = new IdleClock(this.clock, this.limit, this.onIdle, flows)
-    this.stream.on("data", this.idle.touch)
+    this.unwatch = watchChunks(this.stream, this.idle.touch)
   }
 
   /** Whoever reads the stream must hear of it, but to destroy it would be to close the connection before the answer. */
@@ -45,8 +47,8 @@ class Watch {
 
   readonly stop = (): void => {
     this.stream.off("resume", this.onResume).off("end", this.stop).off("close", this.stop)
-    if (this.idle === undefined) return
-    this.idle.stop()
-    this.stream.off("data", this.idle.touch)
+    this.idle?.stop()
+    this.unwatch?.()
+    this.unwatch = undefined
   }
 }

@@ -92,7 +92,7 @@ export const ok = answer("200 OK", ["Content-Length: 2"], "ok")
 /** Sends a request, answers it, and returns what each side saw. */
 export const roundTrip = Effect.fnUntraced(function*(
   path: Path,
-  request: string,
+  request: string | Buffer,
   response: string = ok,
   setup: Setup = {}
 ) {
@@ -101,7 +101,7 @@ export const roundTrip = Effect.fnUntraced(function*(
   const origin = yield* parts.origin
   const seen = yield* origin.nextRequest
   yield* origin.send(response)
-  const got = yield* parts.client.response({ toHead: request.startsWith("HEAD ") })
+  const got = yield* parts.client.response({ toHead: request.toString().startsWith("HEAD ") })
   return { ...parts, origin, seen, got }
 })
 

@@ -6,6 +6,7 @@ import { Socket } from "node:net"
 import type * as Body from "../../Body.ts"
 import * as ProxyError from "../../ProxyError.ts"
 import { closedEarly, toBodyError } from "../bodyError.ts"
+import { watchers } from "../chunkWatchers.ts"
 import type { Connection } from "./connection.ts"
 import { trailerSection } from "./requestHead.ts"
 
@@ -103,7 +104,7 @@ export class Upload {
 
   private isOurs(bytes: Uint8Array): boolean {
     return bytes.length >= leastFreed && bytes.length === bytes.buffer.byteLength &&
-      this.body.stream.listenerCount("data") === 1
+      this.body.stream.listenerCount("data") === 1 + watchers(this.body.stream)
   }
 
   /** Gives the memory back at once: tens of megabytes would lie around until the collector comes. */
@@ -156,4 +157,4 @@ const leastFreed = 4096
 /** Whether it is Node's parser that makes the chunks, each in memory of its own, and nobody has asked for them so far. */
 const isUnheard = (stream: Body.OneShot["stream"]): boolean =>
   stream instanceof IncomingMessage && stream.socket instanceof Socket &&
-  stream.listenerCount("data") === 0 && stream.listenerCount("readable") === 0
+  stream.listenerCount("data") === watchers(stream) && stream.listenerCount("readable") === 0
