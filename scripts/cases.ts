@@ -35,6 +35,7 @@ const reasons: Readonly<Record<string, string>> = {
   B159: "of HTTP/2, which is not spoken yet",
   B197: "of HTTP/2, which is not spoken yet",
   B226: "there is no interval: every chunk is written when it comes (decision 0010)",
+  B231: "a command of its own: `pnpm bigbodies`",
   C69: "compile-fail tests: `packages/core/typetest/refusals`",
   C106: "a command of its own: `pnpm leaks`"
 }

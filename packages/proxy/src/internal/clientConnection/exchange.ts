@@ -14,7 +14,7 @@ import * as ProxyError from "../../ProxyError.ts"
 import * as BodyReader from "../http1/bodyReader.ts"
 import { FieldParser, invalid, type Limits } from "../http1/fieldParser.ts"
 import { type Framing, framing } from "../http1/framing.ts"
-import { BodySender } from "./bodySender.ts"
+import { type Listener, Upload } from "../http1/upload.ts"
 import { ResponseBody } from "./responseBody.ts"
 
 /** The connection that an exchange is on. */
@@ -42,7 +42,7 @@ type State = "queued" | "head" | "body" | "done"
 /** Methods that may be sent twice to the same effect as once (RFC 9110, 9.2.2). */
 const idempotent: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 
-export class Exchange {
+export class Exchange implements Listener {
   readonly body: ResponseBody
   /** Whether it may share the connection with others that are under way. */
   readonly pipelinable: boolean
@@ -56,7 +56,7 @@ export class Exchange {
   private readonly expects: boolean
   private state: State = "queued"
   private resume: Resume | undefined
-  private sender: BodySender | undefined
+  private sender: Upload | undefined
   /** The body waits to be asked for. */
   private held = false
   private cancelContinue: Timer.Cancel | undefined
@@ -129,11 +129,13 @@ export class Exchange {
     const body = this.requestBody
     if (body._tag === "Replayable") this.owner.duplex.write(body.bytes)
     if (body._tag !== "OneShot") return
-    this.sender = new BodySender(body, this.owner.duplex, this.onBodyFailed)
+    this.sender = new Upload(body, this.owner.duplex, this, () => this.clock.currentTimeMillisUnsafe())
     this.sender.start()
   }
 
-  private readonly onBodyFailed = (error: ProxyError.RequestBodyError): void => {
+  onUploaded(): void {}
+
+  onUploadFailed(error: ProxyError.TransportError): void {
     if (this.state === "head") this.fail(error)
     else if (this.state === "body") this.failBody(this.truncated("Request", error))
     this.owner.onBodyFailed()

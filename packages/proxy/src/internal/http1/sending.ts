@@ -41,7 +41,7 @@ export class Sending implements Listener {
   constructor(settings: Settings) {
     const { body, connection, watch } = settings
     this.settings = settings
-    this.upload = body._tag === "OneShot" ? new Upload(body, connection, this, () => watch.now()) : undefined
+    this.upload = body._tag === "OneShot" ? new Upload(body, connection.socket, this, () => watch.now()) : undefined
   }
 
   /** Of the body, as far as they were taken from where they come from. */

@@ -3,11 +3,11 @@
  */
 import { IncomingMessage } from "node:http"
 import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import type * as Body from "../../Body.ts"
 import * as ProxyError from "../../ProxyError.ts"
 import { closedEarly, toBodyError } from "../bodyError.ts"
 import { watchers } from "../chunkWatchers.ts"
-import type { Connection } from "./connection.ts"
 import { trailerSection } from "./requestHead.ts"
 
 /** Told how an upload ends, at most one of the two. */
@@ -29,7 +29,7 @@ export class Upload {
   progress: number
 
   private readonly body: Body.OneShot
-  private readonly connection: Connection
+  private readonly target: Duplex
   private readonly listener: Listener
   private readonly now: () => number
   private stopped = false
@@ -38,12 +38,17 @@ export class Upload {
   /** Chunks on their way, the oldest first; `undefined` for those whose memory stays. */
   private readonly written: Array<Uint8Array | undefined> = []
 
-  constructor(body: Body.OneShot, connection: Connection, listener: Listener, now: () => number) {
+  constructor(body: Body.OneShot, target: Duplex, listener: Listener, now: () => number) {
     this.body = body
-    this.connection = connection
+    this.target = target
     this.listener = listener
     this.now = now
     this.progress = now()
+  }
+
+  /** Whether the body is out; the end of one whose length is known may still be to come. */
+  get whole(): boolean {
+    return this.done || this.bytes === this.body.contentLength
   }
 
   start(): void {
@@ -52,7 +57,7 @@ export class Upload {
     if (stream.readableEnded) return this.onEnd()
     if (stream.errored !== null) return this.onError(stream.errored)
     if (stream.destroyed) return this.onClose()
-    this.sole = isUnheard(stream)
+    this.sole = this.target instanceof Socket && isUnheard(stream)
     stream.on("end", this.onEnd)
     stream.on("close", this.onClose)
     stream.on("data", this.onChunk)
@@ -91,7 +96,7 @@ export class Upload {
   }
 
   private write(bytes: Uint8Array): boolean {
-    const socket = this.connection.socket
+    const socket = this.target
     this.written.push(this.sole && this.isOurs(bytes) ? bytes : undefined)
     if (this.body.contentLength !== undefined) return socket.write(bytes, this.onWritten)
     socket.cork()
@@ -124,7 +129,7 @@ export class Upload {
     if (expected === undefined) {
       const trailers = trailerSection(this.body.trailers?.() ?? [])
       if (typeof trailers !== "string") return this.fail(trailers)
-      this.connection.socket.write(`0\r\n${trailers}\r\n`, "latin1")
+      this.target.write(`0\r\n${trailers}\r\n`, "latin1")
     }
     this.done = true
     this.progress = this.now()
