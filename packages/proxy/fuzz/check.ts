@@ -64,6 +64,8 @@ const isOver = ({ ended, text }: View, method: string): boolean => {
  * - What Node takes and we refuse (codings besides chunked, statuses over 599, HTTP/1.0 with a coding, equal lengths twice, …)
  *   is a 502, which is always allowed.
  * - Framing fields among the trailers are dropped, as a recipient may (RFC 9110, 6.5.1), where Node refuses them.
+ * - After an interim response of HTTP/1.0, or one with `Connection: close`, Node takes the connection for closed. It is the final
+ *   response that says so (RFC 9110, 15.2).
  * - After a reset a body that only the closing ends is cut off, where a plain end makes it whole.
  */
 const compare = (test: ResponseCase, got: Response, verdict: Verdict): ReadonlyArray<string> => {
@@ -82,8 +84,9 @@ const judgeResponse = async (rig: Rig, test: ResponseCase, view: View): Promise<
   const after = view.text.slice(got.end)
   if (after !== "") return { findings: [`after the response: ${show(after)}`] }
   if (isOwn(got)) return { findings: got.status === 502 || got.status === 504 ? [] : [`answered with ${got.status}`] }
-  const findings = compare(test, got, await judge(rig.upstream, test))
-  const writes = withoutFramingTrailers(test.writes)
+  const verdict = await judge(rig.upstream, test)
+  const findings = compare(test, got, verdict)
+  const writes = closedByInterim(verdict) ? withoutInterim(test.writes) : withoutFramingTrailers(test.writes)
   if (findings.length === 0 || writes === undefined) return { findings }
   return { findings: compare(test, got, await judge(rig.upstream, { ...test, writes })) }
 }
@@ -99,6 +102,19 @@ const withoutFramingTrailers = (writes: ReadonlyArray<string>): ReadonlyArray<st
   let renamed = text
   while (framingTrailer.test(renamed)) renamed = renamed.replace(framingTrailer, "$1x-framing:")
   return renamed === text ? undefined : [renamed]
+}
+
+const closedByInterim = (verdict: Verdict): boolean =>
+  verdict._tag === "Refused" && verdict.code === "HPE_CLOSED_CONNECTION"
+
+const interim = /^HTTP\/1\.[01] 1(?!01)\d\d[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n/
+
+/** The same bytes without the interim responses before the final one, if there are any. */
+const withoutInterim = (writes: ReadonlyArray<string>): ReadonlyArray<string> | undefined => {
+  const text = writes.join("")
+  let rest = text
+  while (interim.test(rest)) rest = rest.replace(interim, "")
+  return rest === text ? undefined : [rest]
 }
 
 /** Whether the client may send another request on the connection. */
