@@ -56,7 +56,9 @@ export const judge = (upstream: Recorder, { ending, method, writes }: ResponseCa
       maxHeaderSize,
       insecureHTTPParser: false
     })
+    let over = false
     const done = (verdict: Verdict): void => {
+      over = true
       clearTimeout(timer)
       request.destroy()
       resolve(verdict)
@@ -64,6 +66,7 @@ export const judge = (upstream: Recorder, { ending, method, writes }: ResponseCa
     let timer = setTimeout(() => {}, 0)
     const wait = async (): Promise<void> => {
       await within(upstream.played, patience, undefined)
+      if (over) return
       clearTimeout(timer)
       timer = setTimeout(() => done({ _tag: "Truncated" }), patience)
     }
