@@ -46,6 +46,7 @@ describe("B113 NodeServer, a request that is refused, and nothing behind it exec
     ["B68 a lower-case method", head("get / HTTP/1.1", "Host: test"), 400],
     ["HTTP/0.9", "GET /\r\n\r\n", 505],
     ["B69 HTTP/2.0 in a request line", head("GET / HTTP/2.0", "Host: test"), 505],
+    ["B69 HTTP/2.0 that asks to go on", head("GET / HTTP/2.0", "Host: test", "Connection: keep-alive"), 505],
     ["B70 HTTP/1.2", head("GET / HTTP/1.2", "Host: test"), 505],
     ["B70 HTTP/1.10", head("GET / HTTP/1.10", "Host: test"), 505],
     ["B70 http/1.1", head("GET / http/1.1", "Host: test"), 400],

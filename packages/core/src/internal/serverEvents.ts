@@ -51,6 +51,8 @@ export class ServerEvents {
       }
       if (rejection !== undefined) {
         refused.add(request.socket)
+        // Of a version that it does not know Node takes `Connection: keep-alive` by its word.
+        response.shouldKeepAlive = false
         this.observe(response.exchange, rejection)
         response.exchange.rejectedWith = rejection.status
       }
