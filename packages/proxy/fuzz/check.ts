@@ -64,6 +64,7 @@ const isOver = ({ ended, text }: View, method: string): boolean => {
  * - What Node takes and we refuse (codings besides chunked, statuses over 599, HTTP/1.0 with a coding, equal lengths twice, …)
  *   is a 502, which is always allowed.
  * - Framing fields among the trailers are dropped, as a recipient may (RFC 9110, 6.5.1), where Node refuses them.
+ * - White space behind a value is no part of it (RFC 9110, 5.5), where Node takes a coding with a tab behind it for another one.
  * - After an interim response of HTTP/1.0, or one with `Connection: close`, Node takes the connection for closed. It is the final
  *   response that says so (RFC 9110, 15.2).
  * - After a reset a body that only the closing ends is cut off, where a plain end makes it whole.
@@ -86,7 +87,7 @@ const judgeResponse = async (rig: Rig, test: ResponseCase, view: View): Promise<
   if (isOwn(got)) return { findings: got.status === 502 || got.status === 504 ? [] : [`answered with ${got.status}`] }
   const verdict = await judge(rig.upstream, test)
   const findings = compare(test, got, verdict)
-  const writes = closedByInterim(verdict) ? withoutInterim(test.writes) : withoutFramingTrailers(test.writes)
+  const writes = closedByInterim(verdict) ? withoutInterim(test.writes) : inNodesTerms(test.writes)
   if (findings.length === 0 || writes === undefined) return { findings }
   return { findings: compare(test, got, await judge(rig.upstream, { ...test, writes })) }
 }
@@ -96,10 +97,13 @@ type Judgement = Pick<Outcome, "findings">
 /** Up to a framing field between the last chunk and the end of the trailer section. */
 const framingTrailer = /^([^]*\r\n0+(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*)(?:content-length|transfer-encoding):/i
 
-/** The same bytes with another name for such fields, if there are any. */
-const withoutFramingTrailers = (writes: ReadonlyArray<string>): ReadonlyArray<string> | undefined => {
+/** A coding with white space behind it. */
+const looseCoding = /^(transfer-encoding:[^\r\n]*?)[\t ]+\r\n/gim
+
+/** The same bytes with another name for such trailers and without such white space, if there are any. */
+const inNodesTerms = (writes: ReadonlyArray<string>): ReadonlyArray<string> | undefined => {
   const text = writes.join("")
-  let renamed = text
+  let renamed = text.replace(looseCoding, "$1\r\n")
   while (framingTrailer.test(renamed)) renamed = renamed.replace(framingTrailer, "$1x-framing:")
   return renamed === text ? undefined : [renamed]
 }
