@@ -272,6 +272,28 @@ describe("Http1 connections", () => {
       assert.deepStrictEqual(log, ["abc"])
     })))
 
+  it.effect("B154 closing the scope before the head interrupts who waits for it, in another fiber too", () =>
+    run(Effect.gen(function*() {
+      const up = yield* upstream({})
+      const scope = yield* Scope.make()
+      const fiber = yield* Effect.forkChild(Scope.provide(exchange(up), scope), { startImmediately: true })
+      yield* up.until(0, (text) => text.endsWith("\r\n\r\n"))
+      yield* Scope.close(scope, Exit.void)
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.hasInterrupts(exit))
+      yield* up.closed(1)
+    })))
+
+  it.effect("B154 in a scope that is closed nothing is sent", () =>
+    run(Effect.gen(function*() {
+      const up = yield* answering(ok)
+      const scope = yield* Scope.make()
+      yield* Scope.close(scope, Exit.void)
+      const exit = yield* Effect.exit(Scope.provide(exchange(up), scope))
+      assert.isTrue(Exit.hasInterrupts(exit))
+      assert.strictEqual(up.sockets.length, 0)
+    })))
+
   it.effect("cancel gives a body up", () =>
     run(Effect.gen(function*() {
       const up = yield* answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")

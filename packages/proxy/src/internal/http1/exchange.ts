@@ -67,6 +67,8 @@ export class Exchange implements User, Client, Sender, Source {
   // -- Connecting -----------------------------------------------------------------------------------------------------
 
   start(resume: Resume): void {
+    // Its scope was closed before it began.
+    if (this.state === "done") return resume(Effect.interrupt)
     this.resumeFiber = resume
     const head = RequestHead.write(this.endpoint, this.request)
     if (typeof head !== "string") return this.fail(head)
@@ -267,15 +269,15 @@ export class Exchange implements User, Client, Sender, Source {
     connection?.destroy()
   }
 
-  /** Ends it from outside, whatever it is doing. No callback follows; after the end it does nothing. */
+  /** Ends it from outside, whatever it is doing. Who waits for the head is interrupted; after the end it does nothing. */
   abort(): void {
     if (this.state === "done") return
     const connection = this.connection
-    this.resumeFiber = undefined
     this.connecting?.abort()
     this.body?.abandon()
     this.finish()
     connection?.destroy()
+    this.settle(Effect.interrupt)
   }
 
   private finish(): void {
