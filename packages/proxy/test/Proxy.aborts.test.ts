@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as TestClock from "effect/testing/TestClock"
 import { answer, both, get, ok, proxied, raw, roundTrip } from "./utils/proxied.ts"
+import { handshake } from "./utils/tunnel.ts"
 
 /** How exchange 0 ended; every exchange ends exactly once. */
 const endOf = Effect.fnUntraced(function*(app: App.App) {
@@ -47,6 +48,36 @@ describe("Proxy, a client that leaves", () => {
           yield* client.send(get("/"))
           const connection = yield* origin
           yield* connection.nextRequest
+          yield* connection.send(answer("200 OK", ["Content-Type: text/event-stream"], "data: 1\n\n"))
+          yield* client.read("data: 1\n\n")
+          yield* leave[how](client)
+          yield* connection.ended
+          assert.deepStrictEqual((yield* endOf(app)).outcome, { _tag: "ClientAborted", phase: "responseBody" })
+        })
+    )
+
+    both(
+      `B153, B156 while it waits to switch: the upstream's connection closes (${how})`,
+      (path) =>
+        Effect.gen(function*() {
+          const { app, client, origin } = yield* proxied(path)
+          yield* client.send(handshake())
+          const connection = yield* origin
+          yield* connection.nextRequestHead
+          yield* leave[how](client)
+          yield* connection.ended
+          assert.deepStrictEqual((yield* endOf(app)).outcome, { _tag: "ClientAborted", phase: "handler" })
+        })
+    )
+
+    both(
+      `B154, B156 within the body of a refused switch: the upstream's connection closes (${how})`,
+      (path) =>
+        Effect.gen(function*() {
+          const { app, client, origin } = yield* proxied(path)
+          yield* client.send(handshake())
+          const connection = yield* origin
+          yield* connection.nextRequestHead
           yield* connection.send(answer("200 OK", ["Content-Type: text/event-stream"], "data: 1\n\n"))
           yield* client.read("data: 1\n\n")
           yield* leave[how](client)

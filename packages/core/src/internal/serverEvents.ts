@@ -189,6 +189,10 @@ export class ServerEvents {
       countTunnel()
       exchange.end(socket.writableFinished)
     })
+    // Until it has switched it is HTTP, and a client that ends its side has left, as in Node's own handling.
+    const onEnd = () => void (exchange.status === 101 || socket.destroy())
+    if (socket.readableEnded) onEnd()
+    else socket.once("end", onEnd)
   }
 
   /** Node has taken its parser off the connection: that comes back after the response. */
@@ -250,7 +254,10 @@ const isFinal = (response: ServerResponse): boolean => (response as unknown as {
 
 /** Returns what takes off a connection the listeners that it got from now on. */
 const laterListeners = (socket: Duplex): () => void => {
-  const events = ["close", "drain", "error"].map((event) => ({ event, before: new Set(socket.rawListeners(event)) }))
+  const events = ["close", "drain", "end", "error"].map((event) => ({
+    event,
+    before: new Set(socket.rawListeners(event))
+  }))
   return () => {
     for (const { before, event } of events) {
       // Sound: they are listeners of that event.
