@@ -2,7 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Middleware from "@sluice/core/Middleware"
 import { LeakCounter } from "@sluice/core/testing"
 import type { RawClient, RawConnection } from "@sluice/core/testing"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import { TestClock } from "effect/testing"
+import * as Proxy from "../src/Proxy.ts"
 import { answer, both, get, ok, proxied, raw, roundTrip } from "./utils/proxied.ts"
 import type { Path, Setup } from "./utils/proxied.ts"
 
@@ -296,4 +300,68 @@ describe("Proxy, every way out of an exchange", () => {
       yield* next.send(ok)
       assert.strictEqual((yield* client.response()).text, "ok")
     }))
+
+  for (
+    const [name, pass] of [
+      ["late", Middleware.identity],
+      ["never", Middleware.around("replace", Effect.as(HttpServerResponse.text("own")))]
+    ] as const
+  ) {
+    both(
+      `an upstream that breaks a body off which middleware passes on ${name} is no uncaught error`,
+      (path) =>
+        Effect.gen(function*() {
+          const gate = yield* Deferred.make<void>()
+          const slow = Middleware.around("slow", Effect.tap(() => Deferred.await(gate)))
+          const { client, origin } = yield* proxied(path, { stack: Middleware.compose(pass, slow) })
+          yield* client.send(get("/"))
+          const connection = yield* origin
+          yield* connection.nextRequest
+          yield* connection.send(answer("200 OK", ["Content-Type: text/plain", "Content-Length: 10"], "abc"))
+          yield* connection.end
+          yield* connection.ended
+          yield* Deferred.succeed(gate, undefined)
+          if (name === "never") assert.strictEqual((yield* client.response()).text, "own")
+          else yield* client.ended
+        })
+    )
+  }
+
+  both("the total clock of a response that was replaced does not run on", (path) =>
+    Effect.gen(function*() {
+      const stack = Middleware.around("replace", Effect.as(HttpServerResponse.text("own")))
+      const { app, client, origin } = yield* proxied(path, { stack, proxy: { clocks: { total: "1 minute" } } })
+      yield* client.send(get("/"))
+      const connection = yield* origin
+      yield* connection.nextRequest
+      yield* connection.send(answer("200 OK", ["Content-Type: text/plain", "Content-Length: 10"], "abc"))
+      assert.strictEqual((yield* client.response()).text, "own")
+      yield* connection.ended
+      const ended = yield* app.exchange(0)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(ended.cause, undefined)
+    }))
+
+  both(
+    "a client that leaves within a limited body that nobody reads is no uncaught error",
+    (path) =>
+      Effect.gen(function*() {
+        const failed = yield* Deferred.make<void>()
+        const held = Middleware.around("held", (handler) =>
+          Effect.catchCause(handler, () => Effect.andThen(Deferred.succeed(failed, undefined), Effect.never)))
+        const { app, client } = yield* proxied(path, {
+          stack: held,
+          proxy: {
+            clocks: { requestBodyIdle: "Infinity" },
+            maxRequestBody: 1000,
+            direct: () =>
+              Effect.succeed(Proxy.proceed({ set: { "x-a": "a\nb" } }))
+          }
+        })
+        yield* client.send(raw("POST /", ["Transfer-Encoding: chunked"], "3\r\nabc\r\n"))
+        yield* Deferred.await(failed)
+        yield* client.reset
+        assert.strictEqual((yield* app.exchange(0)).outcome._tag, "ClientAborted")
+      })
+  )
 })

@@ -25,6 +25,8 @@ export class BodyReadable extends Readable implements BodyConsumer {
     this.onCutOff = onCutOff
     this.onTrailers = onTrailers
     this.onFull = onFull
+    // Middleware may be slow to pass it on, or never do: its errors would be nobody's and end the process.
+    this.on("error", noop)
   }
 
   /** The body, if all of it has come by now. */
@@ -65,3 +67,5 @@ export class BodyReadable extends Readable implements BodyConsumer {
     this.destroy(new Error(error._tag, { cause: error }))
   }
 }
+
+const noop = (): void => {}

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type * as Headers from "effect/http/Headers"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type * as Scope from "effect/Scope"
 import { IncomingMessage, type ServerResponse } from "node:http"
 import type { Incoming } from "../Incoming.ts"
 import type { Relay, ResponseHead } from "../Proxy.ts"
@@ -52,7 +53,7 @@ export const relay = (
   changes: Relay,
   incoming: Incoming,
   limits: Limits
-): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> => {
+): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest | Scope.Scope> => {
   const status = changes.status ?? head.status
   const fields = patch(head.fields, changes)
   const outgoing: Outgoing = {
@@ -185,7 +186,9 @@ class Writer implements BodyConsumer {
 }
 
 /** An ordinary response, whose body streams: for stacks that read or replace it. */
-const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
+const asValue = (
+  outgoing: Outgoing
+): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest | Scope.Scope> =>
   Effect.gen(function*() {
     const headers = Fields.toHeaders(outgoing.fields)
     const { reason, status } = outgoing
@@ -212,6 +215,8 @@ const asValue = (outgoing: Outgoing): Effect.Effect<Response, never, HttpServerR
       const bytes = readable.whole()
       if (bytes !== undefined) return HttpServerResponse.uint8Array(bytes, options)
     }
+    // One that was replaced by another response has no reader to end it, and its clocks.
+    yield* Effect.addFinalizer(() => Effect.sync(() => readable.destroy()))
     readable.once("close", bodyTimeout(limits.total, late)).once("close", startWriteClock)
     if (!(request.source instanceof IncomingMessage)) return fetched(readable, options, outgoing.body.length)
     flushHeadBefore(readable, request, exchange)

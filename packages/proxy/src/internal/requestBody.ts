@@ -56,6 +56,8 @@ class Meter extends Transform {
     super()
     this.source = source
     this.limit = limit
+    // Until it is read, its errors would be nobody's.
+    this.on("error", noop)
     source.once("error", (error) => this.destroy(error))
     source.once("close", () => source.readableEnded || this.destroy(new Error("the request body was closed")))
   }
@@ -76,3 +78,5 @@ class Meter extends Transform {
     done(new ProxyError.RequestBodyTooLarge({ limit: this.limit }))
   }
 }
+
+const noop = (): void => {}
