@@ -11,7 +11,7 @@
  *
  * @since 0.1.0
  */
-import type * as Fields from "@sluice/core/Fields"
+import * as Fields from "@sluice/core/Fields"
 
 /**
  * The fields that are never relayed, lower-cased: RFC 9110 7.6.1, its predecessors (RFC 2616, 13.5.1), and fields that
@@ -146,13 +146,14 @@ export const request = (fields: Fields.Fields): Fields.Fields => {
 export const response = (fields: Fields.Fields): Fields.Fields => strip(fields).fields
 
 /**
- * The fields of a 101 response: as {@link response}, with one `Connection: Upgrade` and the protocol switched to.
+ * The fields of a 101 response: as {@link response}, with one `Connection: Upgrade` and the protocol switched to, and
+ * without `Content-Length`, which no 1xx may have (RFC 9110, 8.6).
  *
  * @category combinators
  * @since 0.1.0
  */
 export const switching = (fields: Fields.Fields, protocol: string): Fields.Fields => [
-  ...response(fields),
+  ...Fields.remove(response(fields), "content-length"),
   "Connection",
   "Upgrade",
   "Upgrade",

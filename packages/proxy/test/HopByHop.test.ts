@@ -96,6 +96,13 @@ describe("HopByHop", () => {
     )
   })
 
+  it("B19 a 101 says no length", () => {
+    assert.deepStrictEqual(
+      HopByHop.switching(["Content-Length", "5", "Y", "2"], "websocket"),
+      ["Y", "2", "Connection", "Upgrade", "Upgrade", "websocket"]
+    )
+  })
+
   it("B23 Trailers is not Trailer", () => {
     assert.deepStrictEqual(HopByHop.response(["Trailers", "x"]), ["Trailers", "x"])
   })

@@ -32,6 +32,13 @@ describe("Proxy, interim responses", () => {
       })
   )
 
+  both("B183 a length in a 1xx is not relayed: there is no content", (path) =>
+    Effect.gen(function*() {
+      const { got } = yield* roundTrip(path, get("/"), early("Link: </a>", "Content-Length: 5") + ok)
+      assert.deepStrictEqual(got.informational, [{ status: 103, fields: ["Link", "</a>"] }])
+      assert.strictEqual(got.text, "ok")
+    }))
+
   both("B137 an unsolicited 100 is not relayed", (path) =>
     Effect.gen(function*() {
       const { got } = yield* roundTrip(path, get("/"), answer("100 Continue") + ok)

@@ -135,10 +135,12 @@ export const toRequest = (
     body: trailers === undefined ? body.success : { ...trailers.body, trailers: trailers.read },
     upgrade,
     expectContinue,
-    onInformational: (status, fields) =>
-      DirectResponse.sendInformational(incoming.exchange, status, HopByHop.response(fields))
+    onInformational: (status, fields) => DirectResponse.sendInformational(incoming.exchange, status, interim(fields))
   })
 }
+
+/** No 1xx may say a length (RFC 9110, 8.6): whoever believed it would take the next response for content. */
+const interim = (fields: Fields.Fields): Fields.Fields => Fields.remove(HopByHop.response(fields), "content-length")
 
 /** Whether the client waits for a 100 before it sends its body (RFC 9110, 10.1.1); HTTP/1.0 has no such thing. */
 const expects = ({ fields, httpVersion }: Incoming): boolean =>
