@@ -109,6 +109,18 @@ describe("the memory of an upload", () => {
       assert.isTrue(arrived(up))
     })))
 
+  it.live("is left to one who asks for a single chunk on the way, and before the upload gets it", () =>
+    run(Effect.gen(function*() {
+      const up = yield* answering()
+      const request = yield* overSocket
+      const chunks: Array<Buffer> = []
+      request.once("resume", () => request.prependOnceListener("data", (chunk: Buffer) => chunks.push(chunk)))
+      assert.strictEqual((yield* upload(up, request)).status, 200)
+      assert.strictEqual(chunks.length, 1)
+      assert.isAbove(total(chunks), 0)
+      assert.isTrue(arrived(up))
+    })))
+
   it.live("is left to whoever wrote it to a connection in memory", () =>
     run(Effect.gen(function*() {
       const up = yield* answering()

@@ -1,16 +1,13 @@
 import type { Readable } from "node:stream"
 
-const counts = new WeakMap<Readable, number>()
+const known = new WeakSet<object>()
 
 /** Calls back with every chunk, for one who keeps nothing of it. What it returns ends that. */
 export const watchChunks = (stream: Readable, onChunk: () => void): () => void => {
+  known.add(onChunk)
   stream.on("data", onChunk)
-  counts.set(stream, watchers(stream) + 1)
-  return () => {
-    stream.off("data", onChunk)
-    counts.set(stream, watchers(stream) - 1)
-  }
+  return () => void stream.off("data", onChunk)
 }
 
-/** How many of a stream's `data` listeners keep nothing. */
-export const watchers = (stream: Readable): number => counts.get(stream) ?? 0
+/** Whether a `data` listener is one that keeps nothing. */
+export const isWatcher = (listener: object): boolean => known.has(listener)

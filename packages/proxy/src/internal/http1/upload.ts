@@ -7,7 +7,7 @@ import type { Duplex } from "node:stream"
 import type * as Body from "../../Body.ts"
 import * as ProxyError from "../../ProxyError.ts"
 import { closedEarly, toBodyError } from "../bodyError.ts"
-import { watchers } from "../chunkWatchers.ts"
+import { isWatcher } from "../chunkWatchers.ts"
 import { trailerSection } from "./requestHead.ts"
 
 /** Told how an upload ends, at most one of the two. */
@@ -61,6 +61,7 @@ export class Upload {
     stream.on("end", this.onEnd)
     stream.on("close", this.onClose)
     stream.on("data", this.onChunk)
+    if (this.sole) stream.on("newListener", this.onListener)
     stream.resume()
   }
 
@@ -72,6 +73,7 @@ export class Upload {
     stream.off("end", this.onEnd)
     stream.off("close", this.onClose)
     stream.off("data", this.onChunk)
+    stream.off("newListener", this.onListener)
     if (!this.done) stream.pause()
   }
 
@@ -97,7 +99,7 @@ export class Upload {
 
   private write(bytes: Uint8Array): boolean {
     const socket = this.target
-    this.written.push(this.sole && this.isOurs(bytes) ? bytes : undefined)
+    this.written.push(this.sole && isWhole(bytes) ? bytes : undefined)
     if (this.body.contentLength !== undefined) return socket.write(bytes, this.onWritten)
     socket.cork()
     socket.write(`${bytes.length.toString(16)}\r\n`, "latin1")
@@ -107,9 +109,9 @@ export class Upload {
     return flowing
   }
 
-  private isOurs(bytes: Uint8Array): boolean {
-    return bytes.length >= leastFreed && bytes.length === bytes.buffer.byteLength &&
-      this.body.stream.listenerCount("data") === 1 + watchers(this.body.stream)
+  /** To count listeners as a chunk comes would be too late: one that wanted a single chunk has gone by then. */
+  private readonly onListener = (event: string, listener: object): void => {
+    if (event === "readable" || (event === "data" && !isWatcher(listener))) this.sole = false
   }
 
   /** Gives the memory back at once: tens of megabytes would lie around until the collector comes. */
@@ -159,7 +161,10 @@ export class Upload {
 /** In bytes. Less is not worth the trouble. */
 const leastFreed = 4096
 
+/** Whether nothing else lies in its memory. */
+const isWhole = (bytes: Uint8Array): boolean => bytes.length >= leastFreed && bytes.length === bytes.buffer.byteLength
+
 /** Whether it is Node's parser that makes the chunks, each in memory of its own, and nobody has asked for them so far. */
 const isUnheard = (stream: Body.OneShot["stream"]): boolean =>
   stream instanceof IncomingMessage && stream.socket instanceof Socket &&
-  stream.listenerCount("data") === watchers(stream) && stream.listenerCount("readable") === 0
+  stream.listeners("data").every(isWatcher) && stream.listenerCount("readable") === 0
