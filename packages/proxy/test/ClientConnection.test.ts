@@ -415,6 +415,20 @@ describe("ClientConnection ends", () => {
       }
     }))
 
+  it.effect("in a scope that is closed no exchange begins, and the connection stays as it is", () =>
+    Effect.gen(function*() {
+      const { connection, heads, received, send } = yield* connect()
+      const scope = yield* Scope.make()
+      yield* Scope.close(scope, Exit.void)
+      const exit = yield* Effect.exit(Scope.provide(connection.exchange(get("/never")), scope))
+      assert.isTrue(Exit.hasInterrupts(exit))
+      const next = yield* fork(call(connection, get("/2")))
+      yield* heads(1)
+      assert.notInclude(received(), "/never")
+      yield* send("HTTP/1.1 204 No Content\r\n\r\n")
+      assert.strictEqual((yield* Fiber.join(next)).status, 204)
+    }).pipe(Effect.scoped))
+
   it.effect("a response whose peer ends the connection is still read to its end", () =>
     Effect.gen(function*() {
       const { connection, heads, near, send } = yield* connect()

@@ -87,6 +87,11 @@ export class Exchange implements Listener {
     if (this.requestBody._tag === "OneShot") this.requestBody.stream.on("error", noop)
   }
 
+  /** Whether nothing comes of it any more. */
+  get over(): boolean {
+    return this.state === "done"
+  }
+
   /** Whether all of the request has been sent. */
   get whole(): boolean {
     return !this.held && (this.sender === undefined || this.sender.whole)

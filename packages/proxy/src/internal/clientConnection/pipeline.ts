@@ -68,6 +68,8 @@ export class Pipeline implements Owner {
   }
 
   submit(exchange: Exchange, resume: Resume): void {
+    // Its scope was closed before it began.
+    if (exchange.over) return resume(Effect.interrupt)
     this.step(() => {
       exchange.enqueue(resume)
       if (this.end === undefined) this.queue.push(exchange)
@@ -79,7 +81,7 @@ export class Pipeline implements Owner {
   abandon(exchange: Exchange): void {
     const queued = this.queue.indexOf(exchange)
     const sent = this.sent.indexOf(exchange)
-    if (queued === -1 && sent === -1) return
+    if (queued === -1 && sent === -1) return exchange.end(Effect.interrupt)
     this.step(() => {
       exchange.end(Effect.interrupt)
       if (queued === -1) this.endAfter(sent, { _tag: "ClosedByUs", reason: "Abandoned" })
