@@ -146,6 +146,29 @@ describe("NodeServer", () => {
         assert.deepStrictEqual(texts.map(({ text }) => text), ["got one", "got two", "ok"])
       }))
 
+    it.effect("B262 hundreds that wait for their turn share a listener, and end when the connection is lost", () =>
+      Effect.gen(function*() {
+        const count = 300
+        const warnings: Array<string> = []
+        const onWarning = (warning: Error) => warnings.push(String(warning))
+        process.on("warning", onWarning)
+        yield* Effect.addFinalizer(() => Effect.sync(() => process.off("warning", onWarning)))
+        const all = yield* Deferred.make<void>()
+        let begun = 0
+        const slow = Effect.suspend(() =>
+          Effect.andThen(++begun === count ? Deferred.succeed(all, undefined) : Effect.void, Effect.never)
+        )
+        const app = yield* App.listen(Route.get("/slow", slow))
+        const client = yield* RawClient.connect(app.port)
+        yield* client.send(get("/slow").repeat(count))
+        yield* Deferred.await(all)
+        yield* client.reset
+        yield* app.exchange(count - 1)
+        const ends = (yield* app.exchanges).map(({ outcome }) => outcome._tag)
+        assert.deepStrictEqual(ends, Array(count).fill("ClientAborted"))
+        assert.deepStrictEqual(warnings, [])
+      }))
+
     it.effect("B260 garbage behind an unfinished response is answered in its turn", () =>
       Effect.gen(function*() {
         const started = yield* Deferred.make<void>()

@@ -81,6 +81,8 @@ const NodeResponse = ServerResponse as unknown as new(request: SluiceRequest, op
  */
 export class SluiceResponse extends NodeResponse {
   readonly exchange: ExchangeState
+  /** The responses that are closed with this one's connection, when it is one of them. */
+  closedWith: Set<SluiceResponse> | undefined = undefined
 
   constructor(request: SluiceRequest, options: unknown, timing: MessageOptions) {
     super(request, options)
@@ -121,6 +123,7 @@ export class SluiceResponse extends NodeResponse {
 }
 
 function endExchange(this: SluiceResponse): void {
+  this.closedWith?.delete(this)
   this.exchange.end(this.writableFinished)
 }
 

@@ -242,11 +242,28 @@ const inTurn = (socket: Socket, answer: () => void): void => {
   current.once("finish", () => inTurn(socket, answer))
 }
 
-/** Node closes the response that has the connection when that is lost; those that wait for their turn would wait for ever. */
+/** By connection, the responses that nobody else closes when it is lost, and who does. */
+const orphans = new WeakMap<Socket, { readonly responses: Set<SluiceResponse>; readonly onClose: () => void }>()
+
+/**
+ * Node closes the response that has the connection when that is lost; those that wait for their turn would wait for ever. There
+ * may be hundreds of them, so the connection has one listener for all.
+ */
 const closeWith = (socket: Socket, response: SluiceResponse): void => {
-  const onClose = () => close(response)
+  const known = orphans.get(socket)
+  // A connection that comes back from a refused upgrade has lost it.
+  if (known !== undefined && socket.listeners("close").includes(known.onClose)) {
+    known.responses.add(response)
+    response.closedWith = known.responses
+    return
+  }
+  const responses = new Set([response])
+  const onClose = () => {
+    for (const response of responses) close(response)
+  }
+  response.closedWith = responses
+  orphans.set(socket, { responses, onClose })
   socket.once("close", onClose)
-  response.once("close", () => socket.off("close", onClose))
 }
 
 /** Whether the connection is to close after this response: Node's own word, once the head is written. */
