@@ -27,7 +27,8 @@ describe("WebSocketFrames", () => {
           for (let at = 0; at < bytes.length; at += size) {
             frames.push(bytes.subarray(at, at + size))
             const sent = Math.min(at + size, bytes.length)
-            assert.strictEqual(frames.open, sent % one.length === 0, `${sent} bytes, ${size} at once`)
+            // There are hundreds of thousands of them, too many for an assertion each.
+            if (frames.open !== (sent % one.length === 0)) assert.fail(`${sent} bytes, ${size} at once`)
           }
         }
       })
