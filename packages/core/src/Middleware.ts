@@ -436,6 +436,162 @@ export const when = <X, Q, X2 = never, Q2 = never>(
   })
 
 /**
+ * The type of a choice among middleware: it provides and handles what every one of them does, and may fail with and
+ * require what any of them does.
+ *
+ * @category type-level
+ * @since 0.1.0
+ */
+export type Choice<Ms extends ReadonlyArray<Any>> = Ms extends
+  readonly [infer A extends Any, ...infer Rest extends ReadonlyArray<Any>] ? Rest extends readonly [] ? A
+  : Middleware<
+    Extract<Provides<A>, Provides<Choice<Rest>>>,
+    Fails<A> | Fails<Choice<Rest>>,
+    Requires<A> | Requires<Choice<Rest>>,
+    Extract<Handles<A>, Handles<Choice<Rest>>>
+  >
+  : IsAny<Ms[number]> extends true ? Any
+  : Middleware
+
+/**
+ * Tries middleware in order until one lets the request through to the handler, or answers it: a request may come in with
+ * a token or with an API key.
+ *
+ * **Details** One that fails before the handler has run gives way to the next; the failure of the last is the choice's. What
+ * the handler itself fails with is never taken for a refusal of the middleware around it. The choice provides a service
+ * only when each of its middleware does. Defects and interruptions are not failures and end it.
+ *
+ * **Gotchas** What a middleware did before it failed stays done: an edit of the response head, for instance.
+ *
+ * @example
+ * ```ts
+ * import { Handler, Middleware, Problem, RequestService, Route } from "@sluice/core"
+ * import { Effect } from "effect"
+ * import { HttpServerRequest, HttpServerResponse } from "effect/http"
+ *
+ * class User extends RequestService.Service<User, string>()("app/User") {}
+ * class Unauthorized extends Problem.TaggedError<Unauthorized>()("Unauthorized", { status: 401 }) {}
+ *
+ * const by = (field: string) =>
+ *   Middleware.provide(User, Effect.gen(function*() {
+ *     const { headers } = yield* HttpServerRequest.HttpServerRequest
+ *     return headers[field] ?? (yield* new Unauthorized())
+ *   }))
+ *
+ * const Hello = Route.get("/", Middleware.some(by("x-user"), by("x-key")), Effect.map(User, HttpServerResponse.text))
+ * const program = Effect.gen(function*() {
+ *   const fetch = yield* Handler.toWebHandler(Hello)
+ *   const reply = yield* Effect.promise(() => fetch(new Request("http://localhost/", { headers: { "x-key": "ann" } })))
+ *   return yield* Effect.promise(() => reply.text())
+ * })
+ * console.log(await Effect.runPromise(Effect.scoped(program))) // => ann
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const some = <const Ms extends readonly [Any, ...ReadonlyArray<Any>]>(...middleware: Ms): Choice<Ms> =>
+  chosen("some", middleware, (handler) => firstThatLetsThrough(middleware, handler))
+
+/**
+ * The first of two, or the second where the first refuses: {@link some} of two.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const orElse = <First extends Any, Second extends Any>(
+  first: First,
+  second: Second
+): Choice<readonly [First, Second]> => some(first, second)
+
+/**
+ * All of them, outermost first: {@link stack}, by the name that goes with {@link some}.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const every: typeof stack = stack
+
+const firstThatLetsThrough = (middleware: ReadonlyArray<Any>, handler: AnyHandler): AnyHandler =>
+  Effect.suspend(() => {
+    let reached = false
+    const marked = Effect.suspend(() => {
+      reached = true
+      return handler
+    })
+    const attempt = ([first, ...rest]: ReadonlyArray<Any>): AnyHandler =>
+      rest.length === 0
+        ? first(handler)
+        : Effect.catchIf(first(marked), () => !reached, () => attempt(rest))
+    return attempt(middleware)
+  })
+
+/**
+ * Takes one middleware or another by a key of the request, such as its version or its tenant's plan.
+ *
+ * **Details** `otherwise` is for keys that have none. The branch provides a service only when each of its middleware does;
+ * so with {@link identity} as `otherwise` it provides nothing.
+ *
+ * @example
+ * ```ts
+ * import { Middleware } from "@sluice/core"
+ *
+ * const beta = Middleware.head("beta", (head) => head.set("x-release", "beta"))
+ * const release = Middleware.branch("release", (request) => request.headers["x-release"], { beta }, Middleware.identity)
+ * console.log(release.label) // => release(beta)
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const branch = <Cases extends Readonly<Record<string, Any>>, Otherwise extends Any, X = never, Q = never>(
+  label: string,
+  select: (
+    request: HttpServerRequest.HttpServerRequest
+  ) => string | undefined | Effect.Effect<string | undefined, X, Q>,
+  cases: Cases,
+  otherwise: Otherwise
+): Branch<Cases[keyof Cases] | Otherwise, X, Q> => {
+  const byKey = new Map(Object.entries<Any>(cases))
+  return chosen(label, [...byKey.values(), otherwise], (handler) => {
+    const runs = new Map([...byKey].map(([key, middleware]): [string, AnyHandler] => [key, middleware(handler)]))
+    const rest: AnyHandler = otherwise(handler)
+    const run = (key: string | undefined): AnyHandler => (key === undefined ? undefined : runs.get(key)) ?? rest
+    return Effect.withFiber((fiber) => {
+      const key = select(Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest))
+      // Sound: as above.
+      return Effect.isEffect(key) ? Effect.flatMap(key as Effect.Effect<string | undefined, X>, run) : run(key)
+    })
+  })
+}
+
+/**
+ * The type of a branch: `M` is the union of its middleware.
+ *
+ * @category type-level
+ * @since 0.1.0
+ */
+export type Branch<M extends Any, X, Q> = Middleware<
+  InEach<M, Provides<M>, "P">,
+  Fails<M> | X,
+  Requires<M> | Q | HttpServerRequest.HttpServerRequest,
+  InEach<M, Handles<M>, "H">
+>
+
+/** The members of `All` that each member of the union `M` has. */
+type InEach<M extends Any, All, Part extends "P" | "H"> = All extends unknown
+  ? [M extends unknown ? All extends M["~sluice/Middleware"][Part] ? never : M : never] extends [never] ? All : never
+  : never
+
+/** A middleware that is one of several; its observers see every exchange, because nobody knows beforehand which one it is. */
+const chosen = <M>(label: string, parts: ReadonlyArray<Any>, run: Run): M => {
+  const whole = composeAll<Any>(parts)
+  const names = parts.filter((part) => part.label !== "").map((part) => part.label)
+  // Sound: the callers' return types say what every part and what any part does.
+  return construct([`${label}(${names.join(" | ")})`], whole.response, whole.observers, run) as unknown as M
+}
+
+/**
  * Effect's `HttpRouter.middleware` value for one of ours, to put on layers of routes that are not ours. The services
  * that it needs from the application are taken when the layer is built.
  *

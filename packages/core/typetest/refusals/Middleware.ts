@@ -3,6 +3,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Middleware from "../../src/Middleware.ts"
 import * as Problem from "../../src/Problem.ts"
 import * as RequestService from "../../src/RequestService.ts"
+import * as Route from "../../src/Route.ts"
 
 class RequestId extends RequestService.Service<RequestId, string>()("typetest/RequestId") {}
 class User extends RequestService.Service<User, string>()("typetest/User") {}
@@ -39,3 +40,12 @@ Middleware.when(() => true, soldOut) // error: is not assignable to type 'never'
 
 // a middleware around a handler cannot invent failures that it does not declare
 Middleware.around("failing", (handler) => Effect.andThen(Effect.fail(new OutOfStock()), handler)) // error: 'E | OutOfStock' is not assignable to type 'E'
+
+// a choice provides what each of its middleware provides, and a branch too
+const hello = Effect.map(User, HttpServerResponse.text)
+const guest = Middleware.provide(User, Effect.succeed("guest"))
+Route.get("/", Middleware.stack(requestId, Middleware.some(user, guest)), hello)
+Route.get("/", Middleware.stack(requestId, Middleware.some(user, stamp)), hello) // error: "no middleware provides": User
+Route.get("/", Middleware.branch("plan", () => "a", { a: guest, b: guest }, guest), hello)
+Route.get("/", Middleware.branch("plan", () => "a", { a: guest, b: guest }, Middleware.identity), hello) // error: "no middleware provides": User
+Middleware.stack(Middleware.orElse(user, guest), requestId) // error: "needs a middleware ABOVE it that provides": RequestId
