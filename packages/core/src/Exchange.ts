@@ -15,6 +15,7 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Fields from "./Fields.ts"
 import { exchangeOf } from "./internal/attach.ts"
 import type { ExchangeState } from "./internal/exchangeState.ts"
@@ -152,6 +153,30 @@ export const editHead = (
   edit: HeadEdit
 ): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
   Effect.map(HttpServerRequest.HttpServerRequest, (request) => stateOf(request).addHeadEdit(edit))
+
+/**
+ * Another response in place of the one that is about to leave, or the same.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Rewrite = (response: HttpServerResponse.HttpServerResponse) => Effect.Effect<
+  HttpServerResponse.HttpServerResponse
+>
+
+/**
+ * Registers a function of the response that leaves: a handler's value, a rendered error, a 404. It runs at the edge of the app,
+ * before head edits; the one that was registered last runs first. What a handler writes itself (a proxied response that
+ * streams, an Express app) has no value and passes it by.
+ *
+ * **When to use** For what concerns errors as well, and must not keep responses from streaming past: a middleware that reads
+ * values forces all of them to be values.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const rewrite = (f: Rewrite): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
+  Effect.map(HttpServerRequest.HttpServerRequest, (request) => stateOf(request).addRewrite(f))
 
 /**
  * Calls back once when the response head is written, at once when it has been, and never when there is none. What it

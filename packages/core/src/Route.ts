@@ -160,7 +160,7 @@ const makeVerbs = (prefix: string, outer: Middleware.Any): Verbs<Middleware.Midd
 type AnyHandler = Handler<unknown, unknown>
 
 const mount = (method: Method, path: Path, through: Middleware.Any, handler: AnyHandler) => {
-  const pipeline: AnyHandler = through(handler)
+  const pipeline: AnyHandler = through(admitted(handler))
   return HttpRouter.add(
     method,
     path,
@@ -171,6 +171,14 @@ const mount = (method: Method, path: Path, through: Middleware.Any, handler: Any
     })
   )
 }
+
+/** A body that is refused by what it declares is refused here, where the innermost middleware has had its say. */
+const admitted = (handler: AnyHandler): AnyHandler =>
+  Effect.withFiber((fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    const refusal = exchangeOf(request, fiber).requestBody?.admit()
+    return refusal === undefined ? handler : Effect.fail(refusal)
+  })
 
 const verbs = makeVerbs("", Middleware.identity)
 

@@ -54,3 +54,40 @@ describe("Timer", () => {
       assert.strictEqual(yield* Effect.sync(Timer.currentClock), clock)
     }))
 })
+
+describe("Timer.idle", () => {
+  it.effect("counts from the last touch, and not in a pause", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      let fired = 0
+      const idle = Timer.idle(clock, "2 seconds", () => {
+        fired++
+      })
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(fired, 0)
+      idle.touch()
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("1500 millis")
+        idle.touch()
+      }
+      yield* TestClock.adjust("1999 millis")
+      assert.strictEqual(fired, 0)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(fired, 1)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(fired, 1)
+      idle.touch()
+      yield* TestClock.adjust("1 second")
+      idle.pause()
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(fired, 1)
+      idle.touch()
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(fired, 2)
+      idle.touch()
+      idle.stop()
+      idle.touch()
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(fired, 2)
+    }))
+})

@@ -5,10 +5,11 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { ServerResponse } from "node:http"
 import * as Cancellation from "../Cancellation.ts"
-import type { Ended, Exchange, Outcome, Phase } from "../Exchange.ts"
+import type { Ended, Exchange, Outcome, Phase, Rewrite } from "../Exchange.ts"
 import * as Fields from "../Fields.ts"
 import * as Problem from "../Problem.ts"
 import type { HeadEdit } from "../ResponseHead.ts"
+import type { BodyGate } from "./bodyGate.ts"
 
 /** What an observer runs, with the services it was registered with. */
 export interface Observer {
@@ -66,6 +67,10 @@ export class ExchangeState implements Exchange {
   /** Called once, after the observers were started. */
   onEnd: ((observing: Fiber.Fiber<void> | undefined) => void) | undefined = undefined
   writtenFields: (() => Fields.Fields) | undefined = undefined
+  /** What may replace the response's value when it leaves; the one that was registered last runs first. */
+  rewrites: Array<Rewrite> | undefined = undefined
+  /** Set once somebody watches the request's body. */
+  requestBody: BodyGate | undefined = undefined
 
   private headListeners: Set<() => void> | undefined = undefined
   private observers: Array<Observer> | undefined = undefined
@@ -129,6 +134,11 @@ export class ExchangeState implements Exchange {
   addHeadEdit(edit: HeadEdit): void {
     if (this.headEdits === undefined) this.headEdits = [edit]
     else this.headEdits.push(edit)
+  }
+
+  addRewrite(rewrite: Rewrite): void {
+    if (this.rewrites === undefined) this.rewrites = [rewrite]
+    else this.rewrites.push(rewrite)
   }
 
   /** Each observer sees an exchange once, also when the pipeline and then the server register it. */
@@ -213,6 +223,7 @@ export class ExchangeState implements Exchange {
     this.observers =
       this.headListeners =
       this.headEdits =
+      this.rewrites =
       this.carrier =
       this.drainListener =
       this.refuseUpgrade =

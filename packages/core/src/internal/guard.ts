@@ -6,6 +6,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
 import { Readable } from "node:stream"
+import type { Rewrite } from "../Exchange.ts"
 import * as Problem from "../Problem.ts"
 import { exchangeOf } from "./attach.ts"
 import type { ExchangeState } from "./exchangeState.ts"
@@ -76,8 +77,13 @@ const leave = (
 ): Effect.Effect<Response> => {
   if (exchange.refuseUpgrade !== undefined) takeResponse(exchange, request)
   const hook = takePreResponseHook(context)
-  if (hook === undefined || exchange.committed) return Effect.succeed(watch(exchange, response))
-  return Effect.matchCauseEffect(hook(request, response), {
+  const { rewrites } = exchange
+  if (exchange.committed || hook === undefined && rewrites === undefined) {
+    return Effect.succeed(watch(exchange, response))
+  }
+  const rewritten = rewrites === undefined ? Effect.succeed(response) : rewrite(response, rewrites)
+  const last = hook === undefined ? rewritten : Effect.flatMap(rewritten, (response) => hook(request, response))
+  return Effect.matchCauseEffect(last, {
     onSuccess: (response) => Effect.succeed(watch(exchange, response)),
     onFailure: (cause) =>
       Effect.map(render(cause), (response) => {
@@ -86,6 +92,10 @@ const leave = (
       })
   })
 }
+
+/** As responses travel: from the inside out. */
+const rewrite = (response: Response, rewrites: ReadonlyArray<Rewrite>): Effect.Effect<Response> =>
+  rewrites.reduceRight<Effect.Effect<Response>>((self, one) => Effect.flatMap(self, one), Effect.succeed(response))
 
 const watch = (exchange: ExchangeState, response: Response): Response => {
   if (!exchange.committed && !isFinal(response.status)) {

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { IncomingMessage, type ServerResponse } from "node:http"
 import type { NodeHandler } from "../Handler.ts"
@@ -56,8 +57,9 @@ const keepMethods = (request: IncomingMessage, response: ServerResponse): void =
   Object.assign(response, { writeHead: response.writeHead, write: response.write, end: response.end })
 }
 
-/** The convention of `http-errors`: an error may say its own status. */
+/** An error that has a response keeps it. The convention of `http-errors`: one may say its own status. */
 const failed = (error: unknown): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  if (HttpServerRespondable.isRespondable(error)) return Effect.die(error)
   const { status, statusCode } = error as { readonly status?: unknown; readonly statusCode?: unknown }
   const code = typeof status === "number" ? status : statusCode
   return typeof code === "number" && code >= 400 && code < 500

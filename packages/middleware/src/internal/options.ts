@@ -33,3 +33,9 @@ export const requireOneOf = <const A extends string>(name: string, value: A, all
   if (allowed.includes(value)) return value
   throw new RangeError(`${name} must be one of ${allowed.join(", ")}, got ${value}`)
 }
+
+/** A number of bytes, or a `RangeError` that names the option. Infinity is allowed: it switches a limit off. */
+export const requireBytes = (name: string, value: number): number => {
+  if (value === Infinity || Number.isSafeInteger(value) && value >= 0) return value
+  throw new RangeError(`${name} must be a number of bytes, got ${value}`)
+}
