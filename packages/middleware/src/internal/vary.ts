@@ -1,4 +1,5 @@
-import type { ResponseHead } from "@sluice/core/ResponseHead"
+import { fromFields, type ResponseHead } from "@sluice/core/ResponseHead"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 
 /**
  * Adds names to `Vary`. What is there stays as it is, no name comes twice, and `*` says it all.
@@ -11,4 +12,17 @@ export const addVary = (head: ResponseHead, ...names: ReadonlyArray<string>): vo
   if (there.has("*")) return
   const missing = names.filter((name) => !there.has(name.toLowerCase()))
   if (missing.length > 0) head.set("vary", [...lines.filter((line) => line.trim() !== ""), ...missing].join(", "))
+}
+
+/** {@link addVary} for a response's value. */
+export const withVary = (
+  response: HttpServerResponse.HttpServerResponse,
+  ...names: ReadonlyArray<string>
+): HttpServerResponse.HttpServerResponse => {
+  const { vary } = response.headers
+  const fields = vary === undefined ? [] : ["vary", vary]
+  addVary(fromFields(response.status, fields), ...names)
+  return fields[1] === vary || fields[1] === undefined
+    ? response
+    : HttpServerResponse.setHeader(response, "vary", fields[1])
 }
