@@ -126,7 +126,7 @@ export const html = (
 
 const problemOf = ({ body, headers, status }: Response): Parameters<Render>[0] | undefined => {
   if (status < 400 || body._tag !== "Uint8Array") return undefined
-  if (headers["content-type"]?.startsWith("application/problem+json") !== true) return undefined
+  if (!(headers["content-type"] ?? "").startsWith("application/problem+json")) return undefined
   try {
     const members: unknown = JSON.parse(new TextDecoder().decode(body.body))
     return typeof members === "object" && members !== null
