@@ -46,7 +46,7 @@ export type Coding = Codings.Coding
  * @since 0.1.0
  */
 export interface Options {
-  /** Those that are decoded. @default ["zstd", "br", "gzip", "deflate"] */
+  /** Those that are decoded. `zstd` takes Node 26. @default ["zstd", "br", "gzip", "deflate"], before Node 26 without `zstd` */
   readonly codings?: ReadonlyArray<Coding>
   /** The most bytes a body may decode to. @default 10 MiB */
   readonly maxBytes?: number
@@ -95,7 +95,7 @@ export class DecodedTooLarge extends Problem.TaggedError<DecodedTooLarge>()("Dec
 /**
  * Decodes the bodies of requests.
  *
- * **Details** Throws a `RangeError` when `codings` is empty or has an unknown one, `maxBytes` is no number of bytes, or
+ * **Details** Throws a `RangeError` when `codings` is empty or has one that can't be decoded, `maxBytes` is no number of bytes, or
  * `maxRatio` is less than 1.
  *
  * @example
@@ -133,7 +133,7 @@ export const make = (
   UnsupportedCoding | MalformedCoding | DecodedTooLarge,
   HttpServerRequest.HttpServerRequest
 > => {
-  const accepted = Codings.requireCodings(options.codings ?? Codings.codings)
+  const accepted = Codings.requireCodings(options.codings ?? Codings.decodable, Codings.decodable)
   const limits: Limits = {
     maxBytes: requireBytes("maxBytes", options.maxBytes ?? 10 * mebibyte),
     maxRatio: requireRatio(options.maxRatio ?? 100)

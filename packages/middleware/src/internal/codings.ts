@@ -14,10 +14,21 @@ export type Coding = (typeof codings)[number]
 /** The name of a coding in a field; `x-gzip` is `gzip` (RFC 9110, 8.4.1.3). */
 export const codingName = (name: string): string => name === "x-gzip" ? "gzip" : name
 
+/**
+ * Those that can be undone. Before version 26 Node's zstd takes the first of several frames for all of them, and before 24 a
+ * part of one for a whole, without an error.
+ */
+export const decodable: ReadonlyArray<Coding> = Number(process.versions.node.split(".", 1)[0]) >= 26
+  ? codings
+  : codings.filter((coding) => coding !== "zstd")
+
 /** A list of codings out of the options, or a `RangeError` that names it. */
-export const requireCodings = (list: ReadonlyArray<Coding>): ReadonlyArray<Coding> => {
+export const requireCodings = (
+  list: ReadonlyArray<Coding>,
+  allowed: ReadonlyArray<Coding> = codings
+): ReadonlyArray<Coding> => {
   if (list.length === 0) throw new RangeError("codings must not be empty")
-  return list.map((coding) => requireOneOf("codings", coding, codings))
+  return list.map((coding) => requireOneOf("codings", coding, allowed))
 }
 
 /** Those at which the time that it takes and what it saves are in balance while somebody waits. */
