@@ -40,33 +40,39 @@ export interface ResponseBody {
 }
 
 /**
- * Calls `begin` when the head of the response is written, to watch what follows it.
+ * Calls `begin` after the head of the response was written, to watch what follows it; not for a response that is complete by
+ * then, as most are.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const watch = (exchange: Exchange.Exchange, begin: (body: ResponseBody) => Watcher | undefined): void => {
+export const watch = (exchange: Exchange.Exchange, begin: (body: ResponseBody) => Watcher): void => {
   // Sound: `Exchange.current` is where an exchange comes from, and it hands out the state itself.
   const state = exchange as ExchangeState
   Exchange.onHead(exchange, () => {
     if (!state.wire || state.carrier === undefined) return
     // Sound: `wire` says that the carrier is a Node response.
     const node = state.carrier as ServerResponse
-    const watcher = begin({
-      unsent: () => unsent(node),
-      cutOff: (cause) => {
-        state.cutOff(cause)
-        node.destroy()
-      }
+    setImmediate(() => {
+      if (!node.writableFinished && !node.destroyed) attach(state, node, begin)
     })
-    if (watcher === undefined) return
-    const { write } = node
-    node.write = ((...args: Parameters<ServerResponse["write"]>) => {
-      watcher.onWrite()
-      return write.apply(node, args)
-    }) as ServerResponse["write"]
-    node.once("close", watcher.onEnd)
   })
+}
+
+const attach = (state: ExchangeState, node: ServerResponse, begin: (body: ResponseBody) => Watcher): void => {
+  const watcher = begin({
+    unsent: () => unsent(node),
+    cutOff: (cause) => {
+      state.cutOff(cause)
+      node.destroy()
+    }
+  })
+  const { write } = node
+  node.write = ((...args: Parameters<ServerResponse["write"]>) => {
+    watcher.onWrite()
+    return write.apply(node, args)
+  }) as ServerResponse["write"]
+  node.once("close", watcher.onEnd)
 }
 
 /** What this process holds, and what the operating system has not taken yet. */

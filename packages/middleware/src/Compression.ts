@@ -38,6 +38,7 @@ import { IncomingMessage } from "node:http"
 import { pipeline, Readable } from "node:stream"
 import type { ReadableStream } from "node:stream/web"
 import * as Codings from "./internal/codings.ts"
+import { memo } from "./internal/memo.ts"
 import { requireBytes } from "./internal/options.ts"
 import { qualityValues } from "./internal/qualityValues.ts"
 import { withVary } from "./internal/vary.ts"
@@ -129,6 +130,7 @@ export const make = (
   options: Options = {}
 ): Middleware.Middleware<never, NoAcceptableCoding, HttpServerRequest.HttpServerRequest> => {
   const codings = Codings.requireCodings(options.codings ?? Codings.codings)
+  const choose = memo((field) => choice(field, codings))
   const policy: Policy = {
     minimumSize: requireBytes("minimumSize", options.minimumSize ?? 1024),
     compressible: options.compressible ?? compressible
@@ -143,7 +145,8 @@ export const make = (
         E | NoAcceptableCoding,
         R | HttpServerRequest.HttpServerRequest
       > => {
-        const choice = choose(request.headers["accept-encoding"], codings)
+        const field = request.headers["accept-encoding"]
+        const choice = field === undefined ? identityOnly : choose(field)
         if (choice === undefined) return refused
         return Effect.flatMap(handler, (response) => encode(response, request, choice, policy))
       })
@@ -164,8 +167,7 @@ interface Choice {
 const identityOnly: Choice = { coding: undefined, forced: false }
 
 /** `undefined` when the client accepts nothing that can be had. */
-const choose = (field: string | undefined, codings: ReadonlyArray<Coding>): Choice | undefined => {
-  if (field === undefined) return identityOnly
+const choice = (field: string, codings: ReadonlyArray<Coding>): Choice | undefined => {
   const weights = new Map(qualityValues(field).map(({ value, weight }) => [Codings.codingName(value), weight]))
   const other = weights.get("*")
   const identity = weights.get("identity") ?? other

@@ -1,3 +1,4 @@
+import { memo } from "./memo.ts"
 import { qualityValues } from "./qualityValues.ts"
 
 /** A media type or range, in lower case. */
@@ -54,13 +55,15 @@ interface WeightedRange {
 }
 
 /** The ranges of an `Accept` field, the most specific first; without any that can be read, everything is accepted. */
-export const parseAccept = (field: string | undefined): ReadonlyArray<WeightedRange> => {
-  const ranges = qualityValues(field ?? "").flatMap(({ value, weight }) => {
+export const parseAccept = (field = ""): ReadonlyArray<WeightedRange> => parse(field)
+
+const parse = memo((field): ReadonlyArray<WeightedRange> => {
+  const ranges = qualityValues(field).flatMap(({ value, weight }) => {
     const range = parseMediaType(value)
     return range === undefined ? [] : [{ range, weight }]
   })
   return ranges.length === 0 ? everything : ranges.toSorted((a, b) => specificity(b.range) - specificity(a.range))
-}
+})
 
 const everything: ReadonlyArray<WeightedRange> = [
   { range: { type: "*", subtype: "*", parameters: [] }, weight: 1 }
