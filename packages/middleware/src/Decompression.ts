@@ -192,7 +192,7 @@ const decoding = <E, R>(
 ): Handler<E | Fails, R | HttpServerRequest.HttpServerRequest> =>
   Effect.contextWith((context) => {
     const stream = bounded(decode(request.stream, codings, body), body, limits)
-    const decoded = withBody(request, Stream.toReadableStreamWith(stream, context, { strategy: { highWaterMark: 0 } }))
+    const decoded = withBody(request, () => Stream.toReadableStreamWith(stream, context))
     const through = Effect.provideService(handler, HttpServerRequest.HttpServerRequest, decoded)
     return failWith(failWith(through, body, MalformedCoding), body, DecodedTooLarge)
   })

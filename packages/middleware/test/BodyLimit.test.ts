@@ -107,6 +107,7 @@ describe("BodyLimit", () => {
       }
       const own = yield* raw(server, chunked(20, "").replace("/", "/silent"))
       assert.deepStrictEqual([status(own), own.includes("own words")], [400, true])
+      assert.match(own, /connection: close/i)
     }), 20_000)
 
   it.effect("C38 a stream fails with the first byte too many, and what came before has been read", () =>

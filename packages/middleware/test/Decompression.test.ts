@@ -218,7 +218,8 @@ describe("Decompression", () => {
   it.effect("a body that nobody reads is not asked for", () =>
     Effect.gen(function*() {
       const { ended, observer } = exchanges()
-      const ignoring = Route.post("/", through, Effect.succeed(HttpServerResponse.text("ok")))
+      const slow = Effect.as(Effect.repeat(turn, { times: 5 }), HttpServerResponse.text("ok"))
+      const ignoring = Route.post("/", through, slow)
       const server = yield* start(Server.layer(ignoring, { edge: observer }))
       const answer = yield* raw(
         server,

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Exchange from "@sluice/core/Exchange"
 import * as Handler from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Reporter from "@sluice/core/Reporter"
@@ -117,6 +118,37 @@ describe("Timeout.requestBody", () => {
       }
       assert.strictEqual((yield* client.response()).text, "abc")
       assert.strictEqual((yield* client.request(get.replace("GET", "DELETE"))).status, 405)
+    }))
+
+  it.effect("what has come and waits for its reader does not count as a pause", () =>
+    Effect.gen(function*() {
+      const size = 4 * 1024 * 1024
+      let exchange: Exchange.Exchange | undefined
+      const handler = Effect.gen(function*() {
+        exchange = yield* Exchange.current
+        const { stream } = yield* HttpServerRequest.HttpServerRequest
+        let first = true
+        yield* Stream.runForEach(stream, () => {
+          if (!first) return Effect.void
+          first = false
+          return Effect.sleep("1 minute")
+        })
+        return ok
+      })
+      const edge = Timeout.requestBody({ idle: "1 second" })
+      const server = yield* start(Server.layer(Route.post("/", handler), { edge }))
+      const client = yield* connect(server)
+      yield* client.send(`${head}content-length: ${size}\r\n\r\n`)
+      yield* Effect.forkChild(client.send(new Uint8Array(size)))
+      let before = -1
+      // Until the connection is full, and its parser is not fed any more.
+      while (exchange === undefined || exchange.bytesIn === 0 || exchange.bytesIn !== before) {
+        before = exchange?.bytesIn ?? -1
+        for (let i = 0; i < 10; i++) yield* turn
+      }
+      assert.isBelow(before, size)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* client.response()).status, 200)
     }))
 
   it.effect("an inner one is in force, and what it doesn't set is the outer one's", () =>

@@ -6,18 +6,32 @@ type Request = HttpServerRequest.HttpServerRequest
 /** What reads a body; everything else of a request is about its head or its connection. */
 const accessors = ["arrayBuffer", "json", "multipart", "multipartStream", "stream", "text", "urlParamsBody"] as const
 
-/** A request with another body: its accessors read `stream`, and its head says nothing about how the body was sent. */
-export const withBody = (request: Request, stream: ReadableStream<Uint8Array>): Request => {
+/** A request with another body, which is opened by who reads it, and whose head says nothing about how the body was sent. */
+export const withBody = (request: Request, open: () => ReadableStream<Uint8Array>): Request => {
   const contentType = request.headers["content-type"]
   const body = HttpServerRequest.fromWeb(
     new globalThis.Request("http://localhost/", {
       method: "POST",
-      body: stream,
+      body: lazy(open),
       duplex: "half",
       ...(contentType === undefined ? undefined : { headers: { "content-type": contentType } })
     })
   )
   return readingFrom(body, request)
+}
+
+/** What is open reads ahead, and so tells a client that expects a 100 to go on. */
+const lazy = (open: () => ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+  return new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      reader ??= open().getReader()
+      const { done, value } = await reader.read()
+      if (done) controller.close()
+      else controller.enqueue(value)
+    },
+    cancel: (reason) => reader?.cancel(reason)
+  }, { highWaterMark: 0 })
 }
 
 const readingFrom = (body: Request, request: Request): Request => {
