@@ -179,7 +179,7 @@ const mostCodings = 3
 const parse = (field: string, accepted: ReadonlyArray<Coding>): ReadonlyArray<Coding> | undefined => {
   const names = field.split(",").map((name) => Codings.codingName(name.trim().toLowerCase()))
     .filter((name) => name !== "" && name !== "identity")
-  const codings = names.flatMap((name) => accepted.filter((coding) => coding === name))
+  const codings = names.filter((name): name is Coding => (accepted as ReadonlyArray<string>).includes(name))
   return codings.length === names.length && codings.length <= mostCodings ? codings : undefined
 }
 

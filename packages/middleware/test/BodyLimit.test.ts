@@ -56,6 +56,15 @@ describe("BodyLimit", () => {
       assert.notInclude(answer, "100 Continue")
     }))
 
+  it.effect("C35 a request to upgrade is answered like any other", () =>
+    Effect.gen(function*() {
+      const server = yield* start(Server.layer(Route.post("/", text), { edge: BodyLimit.make(10) }))
+      const upgrade = "connection: upgrade\r\nupgrade: something\r\n"
+      const answer = yield* raw(server, `${head}${upgrade}content-length: 11\r\n\r\n`)
+      assert.strictEqual(status(answer), 413)
+      assert.match(answer, /connection: close/i)
+    }))
+
   it.effect("C36 within the limit it gets its 100", () =>
     Effect.gen(function*() {
       const server = yield* start(Server.layer(Route.post("/", text), { edge: BodyLimit.make(10) }))

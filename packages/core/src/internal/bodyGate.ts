@@ -120,9 +120,12 @@ interface Internals {
 }
 
 const closeAfterResponse = (source: IncomingMessage, exchange: ExchangeState): void => {
-  // Sound: what carries the response to an HTTP/1 request that is not upgraded is one of Node's.
-  const response = exchange.wire ? exchange.carrier as (ServerResponse & Internals) | undefined : undefined
-  if (response === undefined || response.writableFinished) return endSocket(source.socket)
+  if (exchange.outcome !== undefined) return endSocket(source.socket)
+  // The answer to a request for an upgrade closes its connection by itself.
+  if (!exchange.wire) return
+  // Sound: `wire` says that the carrier is one of Node's responses.
+  const response = exchange.carrier as ServerResponse & Internals
+  if (response.writableFinished) return endSocket(source.socket)
   response.shouldKeepAlive = false
   response.prependOnceListener("finish", () => {
     // Node would read the rest, or destroy the connection at once: with unread input that is a reset, and loses the response.
