@@ -13,6 +13,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Fields from "./Fields.ts"
@@ -87,20 +88,16 @@ export interface RequestBody {
  * @since 0.1.0
  */
 export const current: Effect.Effect<RequestBody | undefined, never, HttpServerRequest.HttpServerRequest> = Effect
-  .withFiber((fiber) =>
-    Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
-      const exchange = exchangeOf(request, fiber)
-      const { requestBody, requestFields } = exchange
-      if (requestBody !== undefined) return requestBody
-      const length = Fields.get(requestFields, "content-length")
-      if (length === undefined ? !hasBody(requestFields, request) : length === "0") return undefined
-      return exchange.requestBody = new BodyGate(
-        exchange,
-        request.source,
-        length === undefined ? undefined : Number(length)
-      )
-    })
-  )
+  .withFiberSucceed((fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    const exchange = exchangeOf(request, fiber)
+    const { requestBody, requestFields } = exchange
+    if (requestBody !== undefined) return requestBody
+    const length = Fields.get(requestFields, "content-length")
+    if (length === undefined ? !hasBody(requestFields, request) : length === "0") return undefined
+    const declared = length === undefined ? undefined : Number(length)
+    return exchange.requestBody = new BodyGate(exchange, request.source, declared)
+  })
 
 /** A message without a length has a body if it is chunked (RFC 9112, 6.3); a `fetch` request says so itself. */
 const hasBody = (fields: Fields.Fields, { source }: HttpServerRequest.HttpServerRequest): boolean =>

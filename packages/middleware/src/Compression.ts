@@ -195,9 +195,10 @@ const encode = (
   if (!forced && (type === undefined || !compressible(type.split(";", 1)[0].trim().toLowerCase()))) {
     return Effect.succeed(response)
   }
-  const varied = withVary(response, "Accept-Encoding")
   const length = lengthOf(response)
-  if (coding === undefined || !forced && length !== undefined && length < minimumSize) return Effect.succeed(varied)
+  if (!forced && length !== undefined && length < minimumSize) return Effect.succeed(response)
+  const varied = withVary(response, "Accept-Encoding")
+  if (coding === undefined) return Effect.succeed(varied)
   return Effect.flatMap(Exchange.current, ({ status }) =>
     // A handler that has written its response by itself returns a receipt of it.
     status === undefined ? withCoding(varied, coding, request, toHead, forced) : Effect.succeed(response))

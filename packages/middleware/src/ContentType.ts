@@ -82,19 +82,17 @@ export const make = (
   const charsets = options.charsets?.map((charset) => charset.toLowerCase())
   const refuse = (method: string, why?: { readonly charsets: ReadonlyArray<string> }) =>
     Effect.fail(new UnsupportedMediaType({ field: fields[method] ?? "accept", accepted: types, ...why }))
-  const check = Effect.flatMap(
-    HttpServerRequest.HttpServerRequest,
-    ({ headers, method }) =>
-      Effect.flatMap(RequestBody.current, (body) => {
-        if (body === undefined) return Effect.void
-        const type = parseMediaType(headers["content-type"] ?? "")
-        if (type === undefined || !ranges.some((range) => matches(range, type))) return refuse(method)
-        return charsets === undefined || hasCharset(type, charsets) ? Effect.void : refuse(method, { charsets })
-      })
-  )
+  const check = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers, method }) => {
+    const type = parseMediaType(headers["content-type"] ?? "")
+    if (type === undefined || !ranges.some((range) => matches(range, type))) return refuse(method)
+    return charsets === undefined || hasCharset(type, charsets) ? Effect.void : refuse(method, { charsets })
+  })
   return Middleware.around<UnsupportedMediaType, HttpServerRequest.HttpServerRequest>(
     `ContentType(${types.join(", ")})`,
-    (handler) => Effect.andThen(check, handler),
+    (handler) => {
+      const checked = Effect.andThen(check, handler)
+      return Effect.flatMap(RequestBody.current, (body) => body === undefined ? handler : checked)
+    },
     { response: "none" }
   )
 }
