@@ -201,7 +201,7 @@ export const around = <X = never, Q = never>(
  */
 export const provide = <I, S, X, Q>(
   service: Context.Key<I, S>,
-  build: Effect.Effect<S, X, Q>
+  build: Effect.Effect<NoInfer<S>, X, Q>
 ): Middleware<I, X, Q, never> =>
   construct([`provide(${service.key})`], "none", [], (handler) =>
     // Sound: a request's fiber has the services that the signature asks for.

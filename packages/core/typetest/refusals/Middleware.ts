@@ -49,3 +49,10 @@ Route.get("/", Middleware.stack(requestId, Middleware.some(user, stamp)), hello)
 Route.get("/", Middleware.branch("plan", () => "a", { a: guest, b: guest }, guest), hello)
 Route.get("/", Middleware.branch("plan", () => "a", { a: guest, b: guest }, Middleware.identity), hello) // error: "no middleware provides": User
 Middleware.stack(Middleware.orElse(user, guest), requestId) // error: "needs a middleware ABOVE it that provides": RequestId
+
+// what is provided is what the service is
+class Account
+  extends RequestService.Service<Account, { readonly id: string; readonly admin: boolean }>()("typetest/Account")
+{}
+Middleware.provide(Account, Effect.succeed({ id: "ann", admin: true, more: 1 }))
+Middleware.provide(Account, Effect.succeed({ id: "ann" })) // error: Property 'admin' is missing
