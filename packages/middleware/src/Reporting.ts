@@ -37,6 +37,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { requestIdKey, requestIdOf, userKey } from "./internal/attributes.ts"
 import { pathOf, urlOf } from "./internal/requestPath.ts"
+import { withSecretNames } from "./internal/secretNames.ts"
 
 /**
  * Settings of {@link make}.
@@ -140,8 +141,8 @@ const reportOnce = (
     const cause = causeOf(exchange.cause, entries.cause)
     if (!isFailure(exchange, cause) || isIgnored(exchange, cause) || !when(exchange)) return Effect.void
     page.reported = true
-    const report = toReport(exchange, cause, entries.notes)
-    return Effect.flatMap(Reporter.Reporter, (reporter) => reporter.report(report))
+    const report = withSecretNames(Effect.sync(() => toReport(exchange, cause, entries.notes)), exchange)
+    return Effect.flatMap(Reporter.Reporter, (reporter) => Effect.flatMap(report, reporter.report))
   })
 
 /** Everything but what was the client's doing. */

@@ -6,6 +6,9 @@ export const requestIdKey = "request.id"
 /** The exchange attribute that says who asks. */
 export const userKey = "user"
 
+/** The exchange and span attribute that holds nothing but who that is. */
+export const userIdKey = "user.id"
+
 /** The id that `RequestId` left, if it was there. */
 export const requestIdOf = (exchange: Exchange.Exchange): string | undefined => {
   const id = exchange.attributes.get(requestIdKey)

@@ -10,6 +10,15 @@ export const requireDuration = (name: string, value: Duration.Input): number => 
   throw new RangeError(`${name} must be a positive duration, got ${got}`)
 }
 
+/** {@link requireDuration} for what may also be zero, and must end. */
+export const requireDelay = (name: string, value: Duration.Input): number => {
+  const duration = Option.getOrUndefined(Duration.fromInput(value))
+  const millis = duration === undefined ? Number.NaN : Duration.toMillis(duration)
+  if (millis >= 0 && Number.isFinite(millis)) return millis
+  const got = duration === undefined ? "none" : Duration.format(duration)
+  throw new RangeError(`${name} must be a finite, non-negative duration, got ${got}`)
+}
+
 /** @see https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2 */
 const token = /^[\w!#$%&'*+.^`|~-]+$/
 
@@ -38,4 +47,10 @@ export const requireOneOf = <const A extends string>(name: string, value: A, all
 export const requireBytes = (name: string, value: number): number => {
   if (value === Infinity || Number.isSafeInteger(value) && value >= 0) return value
   throw new RangeError(`${name} must be a number of bytes, got ${value}`)
+}
+
+/** A text that a quoted parameter of a challenge may hold, or a `RangeError` that names the option. */
+export const requireQuotable = (name: string, value: string): string => {
+  if (/^[\x20-\x7e]+$/.test(value)) return value
+  throw new RangeError(`${name} must be printable ASCII, got ${JSON.stringify(value)}`)
 }

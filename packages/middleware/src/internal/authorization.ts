@@ -1,0 +1,28 @@
+import * as Fields from "@sluice/core/Fields"
+
+/**
+ * What `Authorization` says in a scheme (given in lower case): `undefined` when it says nothing in that scheme, and nothing
+ * at all (`""`) when it can't be read. It is one field with one value, so several lines can't.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9110#section-11.6.2
+ */
+export const credentialsIn = (fields: Fields.Fields, scheme: string): string | undefined => {
+  const lines = Fields.getAll(fields, "authorization")
+  if (!lines.some((line) => isOf(line, scheme))) return undefined
+  const [, text = ""] = /^ +(.*)$/.exec(lines[0].slice(scheme.length)) ?? []
+  return lines.length === 1 ? text : ""
+}
+
+const isOf = (line: string, scheme: string): boolean =>
+  line.slice(0, scheme.length).toLowerCase() === scheme && !/^[\w!#$%&'*+.^`|~-]/.test(line.slice(scheme.length))
+
+/** Whether a text is a `token68`, which `b64token` of RFC 6750 is, too. */
+export const isToken68 = (text: string): boolean => /^[\w.~+/-]+=*$/.test(text)
+
+/** A challenge: `Basic realm="x"`. Parameters that are `undefined` are left out. */
+export const challenge = (scheme: string, parameters: Readonly<Record<string, string | undefined>>): string => {
+  const written = Object.entries(parameters).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}="${value.replaceAll(/["\\]/g, "\\$&")}"`]
+  )
+  return written.length === 0 ? scheme : `${scheme} ${written.join(", ")}`
+}

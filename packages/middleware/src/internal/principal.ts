@@ -1,0 +1,25 @@
+import * as Exchange from "@sluice/core/Exchange"
+import * as Middleware from "@sluice/core/Middleware"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import { userIdKey, userKey } from "./attributes.ts"
+
+/** The part of an authentication that no scheme has for itself: it provides the principal and says whose request it is. */
+export const providing = <I, S, X, Q>(
+  label: string,
+  principal: Context.Key<I, S>,
+  identify: Effect.Effect<S, X, Q>,
+  userId: ((principal: S) => string) | undefined
+): Middleware.Middleware<I, X, Q | HttpServerRequest> => {
+  const known = userId === undefined
+    ? identify
+    : Effect.tap(identify, (principal) => annotateUser(userId(principal)))
+  return Middleware.named(label, Middleware.provide<I, S, X, Q | HttpServerRequest>(principal, known))
+}
+
+const annotateUser = (id: string): Effect.Effect<void, never, HttpServerRequest> =>
+  Effect.andThen(
+    Exchange.annotate(userKey, { id }),
+    Effect.andThen(Exchange.annotate(userIdKey, id), Effect.annotateCurrentSpan(userIdKey, id))
+  )
