@@ -27,7 +27,7 @@ import { challenge } from "./internal/authorization.ts"
 import { cookieValues } from "./internal/cookieValues.ts"
 import { blindDigest, sha256 } from "./internal/digest.ts"
 import { requireFieldName, requireOneOf, requireQuotable } from "./internal/options.ts"
-import { providing } from "./internal/principal.ts"
+import { orRefuse, providing } from "./internal/principal.ts"
 import { noteSecretName } from "./internal/secretNames.ts"
 
 /**
@@ -102,7 +102,7 @@ export const make = <I, S, E = never, R = never>(
   const keysOf = readers[place]
   // Cookies are blanked as a whole.
   const note = place === "cookie" ? Effect.void : noteSecretName({ in: place, name })
-  const refuse = Effect.suspend(() => Effect.fail(new InvalidCredentials({ challenges })))
+  const refusal = () => new InvalidCredentials({ challenges })
   const identify = Effect.flatMap(
     Exchange.current,
     (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R | HttpServerRequest> => {
@@ -111,10 +111,7 @@ export const make = <I, S, E = never, R = never>(
       const verified = keys.length === 1 && keys[0] !== ""
         ? options.verify(Redacted.make(keys[0], { label: "key" }))
         : Effect.succeed(Option.none())
-      return Effect.flatMap(
-        Effect.andThen(note, verified),
-        (found): Effect.Effect<S, InvalidCredentials> => Option.isSome(found) ? Effect.succeed(found.value) : refuse
-      )
+      return orRefuse(Effect.andThen(note, verified), refusal)
     }
   )
   return providing(`ApiKey(${place} ${name})`, principal, identify, options.userId)
@@ -164,19 +161,17 @@ export const table = <S>(
 ): Verify<S> => {
   const principals = new Map<string, S>()
   keys.forEach(([key, principal], index) => {
-    const place = blind(requireDigest(`keys[${index}]`, key))
+    const place = blindDigest(requireDigest(`keys[${index}]`, key))
     if (principals.has(place)) throw new RangeError(`keys[${index}] must not be there before`)
     principals.set(place, principal)
   })
   return (key) =>
     Effect.sync(() => {
-      const place = blind(sha256(Redacted.value(key)))
+      const place = blindDigest(sha256(Redacted.value(key)))
       // Sound: what is there is an `S`, which may itself be `undefined`.
       return principals.has(place) ? Option.some(principals.get(place) as S) : Option.none()
     })
 }
-
-const blind = (digest: string): string => blindDigest(digest).toString("hex")
 
 const requireDigest = (name: string, key: Redacted.Redacted | string): string => {
   if (typeof key === "string") {

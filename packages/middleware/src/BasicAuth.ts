@@ -17,14 +17,13 @@ import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { timingSafeEqual } from "node:crypto"
 import { InvalidCredentials, MissingCredentials } from "./Authentication.ts"
 import { challenge, credentialsIn } from "./internal/authorization.ts"
 import { basicCredentials } from "./internal/basicCredentials.ts"
 import { blindDigest } from "./internal/digest.ts"
 import { requireQuotable } from "./internal/options.ts"
 import * as passwordHash from "./internal/passwordHash.ts"
-import { providing } from "./internal/principal.ts"
+import { orRefuse, providing } from "./internal/principal.ts"
 
 /**
  * What a client sent.
@@ -101,18 +100,14 @@ export const make = <I, S, E = never, R = never>(
 ): Middleware.Middleware<I, MissingCredentials | InvalidCredentials | E, R | HttpServerRequest> => {
   const realm = requireQuotable("realm", options.realm)
   const challenges = [challenge("Basic", { realm, charset: "UTF-8" })]
-  const refuse = Effect.suspend(() => Effect.fail(new InvalidCredentials({ challenges })))
+  const refusal = () => new InvalidCredentials({ challenges })
   const identify = Effect.flatMap(
     Exchange.current,
     (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
       const text = credentialsIn(exchange.requestFields, "basic")
       if (text === undefined) return Effect.fail(new MissingCredentials({ challenges }))
       const credentials = basicCredentials(text)
-      if (credentials === undefined) return refuse
-      return Effect.flatMap(
-        options.verify(credentials),
-        (found): Effect.Effect<S, InvalidCredentials> => Option.isSome(found) ? Effect.succeed(found.value) : refuse
-      )
+      return credentials === undefined ? Effect.fail(refusal()) : orRefuse(options.verify(credentials), refusal)
     }
   )
   return providing("BasicAuth", principal, identify, options.userId)
@@ -164,7 +159,7 @@ export const table = <S>(users: Readonly<Record<string, Entry<S>>>): Verify<S> =
 const matcher = (name: string, password: Redacted.Redacted | string): (sent: string) => Effect.Effect<boolean> => {
   if (typeof password !== "string") {
     const wanted = blindDigest(Redacted.value(password).normalize("NFC"))
-    return (sent) => Effect.sync(() => timingSafeEqual(blindDigest(sent), wanted))
+    return (sent) => Effect.sync(() => blindDigest(sent) === wanted)
   }
   const parsed = passwordHash.parse(password)
   if (parsed === undefined) {

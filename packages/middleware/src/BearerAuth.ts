@@ -18,12 +18,12 @@ import type * as Middleware from "@sluice/core/Middleware"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type { InvalidCredentials, MalformedCredentials, MissingCredentials } from "./Authentication.ts"
 import { bearer } from "./internal/bearer.ts"
 import { requireQuotable } from "./internal/options.ts"
-import { providing } from "./internal/principal.ts"
+import { orRefuse, providing } from "./internal/principal.ts"
 
 /**
  * Settings of {@link make}.
@@ -36,7 +36,7 @@ export interface Options<S, E = never, R = never> {
   readonly realm: string
   /**
    * Finds out whose token it is; `None` refuses it. A failure is the middleware's: it is what answers the request when the
-   * token can't be looked up.
+   * token can't be looked up. `ApiKey.table` is one for tokens that are known beforehand.
    */
   readonly verify: (token: Redacted.Redacted) => Effect.Effect<Option.Option<S>, E, R>
   /** Whose request it is, for reports (`user`), spans and observers (`user.id`). @default nothing is said */
@@ -84,11 +84,7 @@ export const make = <I, S, E = never, R = never>(
   R | HttpServerRequest
 > => {
   const { invalid, token } = bearer(requireQuotable("realm", options.realm))
-  const identify = Effect.flatMap(token, (token) =>
-    Effect.flatMap(
-      options.verify(token),
-      (found): Effect.Effect<S, InvalidCredentials> =>
-        Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(invalid("The token is not accepted"))
-    ))
+  const refusal = () => invalid("The token is not accepted")
+  const identify = Effect.flatMap(token, (token) => orRefuse(options.verify(token), refusal))
   return providing("BearerAuth", principal, identify, options.userId)
 }

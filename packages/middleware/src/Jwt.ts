@@ -170,7 +170,7 @@ export interface RemoteOptions {
  *
  * **Details** Requests that come at once wait for one fetch. A `kid` that is not in the set has it fetched once more, and
  * then not again before `cooldown` is over. A fetch that fails is logged as a warning; without any keys the next one is
- * tried a second later. Throws a `TypeError` for a URL that is neither `http:` nor `https:`, and a `RangeError` for a duration
+ * tried a second later. A `kid` that is not in the set while it can't be reached is answered 503, too: it may be new. Throws a `TypeError` for a URL that is neither `http:` nor `https:`, and a `RangeError` for a duration
  * that is not positive.
  *
  * @category constructors

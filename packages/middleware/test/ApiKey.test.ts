@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as fc from "fast-check"
 import { createHash } from "node:crypto"
+import { inspect } from "node:util"
 import * as AccessLog from "../src/AccessLog.ts"
 import * as ApiKey from "../src/ApiKey.ts"
 import { cookieValues } from "../src/internal/cookieValues.ts"
@@ -94,7 +95,7 @@ describe("make", () => {
         name: "x-key",
         realm: "x",
         verify: (key) => {
-          seen.push(`${key} ${JSON.stringify(key)}`)
+          seen.push(`${inspect(key)} ${JSON.stringify(key)}`)
           return Redacted.value(key) === "down" ? Effect.fail(new Down()) : Effect.succeed(Option.some({ name: "ann" }))
         }
       }))

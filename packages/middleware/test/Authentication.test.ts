@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import * as Exchange from "@sluice/core/Exchange"
+import type * as Exchange from "@sluice/core/Exchange"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
 import * as RequestService from "@sluice/core/RequestService"

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as fc from "fast-check"
+import { inspect } from "node:util"
 import * as BasicAuth from "../src/BasicAuth.ts"
 import { basicCredentials } from "../src/internal/basicCredentials.ts"
 import { refused } from "./kit.ts"
@@ -77,7 +78,7 @@ describe("make", () => {
       const port = yield* guarded(BasicAuth.make(User, {
         realm: `a "quoted" \\ realm`,
         verify: (credentials) => {
-          seen.push(`${credentials.username} ${JSON.stringify(credentials)} ${String(credentials.password)}`)
+          seen.push(`${inspect(credentials)} ${JSON.stringify(credentials)}`)
           return credentials.username === "down"
             ? Effect.fail(new Down())
             : Effect.succeed(Option.some({ name: credentials.username }))
@@ -173,6 +174,19 @@ describe("the parser", () => {
       const read = basicCredentials(base64(`${username}:${password}`))
       expect(read?.username).toBe(username)
       expect(read === undefined ? undefined : Redacted.value(read.password)).toBe(password)
+    }))
+  })
+
+  it("C80: reads no control characters, and nothing that is not UTF-8", () => {
+    fc.assert(fc.property(plain, fc.nat(31), (text, code) => {
+      expect(basicCredentials(base64(`a:${text}${String.fromCharCode(code)}`))).toBeUndefined()
+      expect(basicCredentials(base64(`${String.fromCharCode(code)}:${text}`))).toBeUndefined()
+    }))
+    expect(basicCredentials(base64("a:\u007f"))).toBeUndefined()
+    fc.assert(fc.property(fc.uint8Array(), (bytes) => {
+      const pair = Buffer.concat([Buffer.from("a:"), bytes])
+      const read = basicCredentials(pair.toString("base64"))
+      if (read !== undefined) expect(Buffer.from(`a:${Redacted.value(read.password)}`)).toEqual(pair)
     }))
   })
 

@@ -3,6 +3,7 @@ import * as Middleware from "@sluice/core/Middleware"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Option from "effect/Option"
 import { userIdKey, userKey } from "./attributes.ts"
 
 /** The part of an authentication that no scheme has for itself: it provides the principal and says whose request it is. */
@@ -22,4 +23,14 @@ const annotateUser = (id: string): Effect.Effect<void, never, HttpServerRequest>
   Effect.andThen(
     Exchange.annotate(userKey, { id }),
     Effect.andThen(Exchange.annotate(userIdKey, id), Effect.annotateCurrentSpan(userIdKey, id))
+  )
+
+/** What a look-up found, or the refusal of what it did not find. */
+export const orRefuse = <S, E, R, X>(
+  lookup: Effect.Effect<Option.Option<S>, E, R>,
+  refusal: () => X
+): Effect.Effect<S, E | X, R> =>
+  Effect.flatMap(
+    lookup,
+    (found): Effect.Effect<S, X> => Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(refusal())
   )
