@@ -1,4 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
+import * as Route from "@sluice/core/Route"
+import { App, RawClient } from "@sluice/core/testing"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -14,8 +16,8 @@ import { createServer } from "node:http"
 import type { ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as Jwt from "../src/Jwt.ts"
-import { logs, refused } from "./kit.ts"
-import { ask, guarded, User } from "./utils/people.ts"
+import { logs, refused, turn } from "./kit.ts"
+import { ask, guarded, User, whoami } from "./utils/people.ts"
 
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 })
 const rsa2 = generateKeyPairSync("rsa", { modulusLength: 2048 })
@@ -400,6 +402,33 @@ describe("remoteKeySet", () => {
       yield* TestClock.adjust("10 seconds")
       expect((yield* ask(port, bearer(fresh))).status).toBe(200)
       expect((yield* ask(port, bearer(token))).status).toBe(401)
+    }))
+
+  it.effect("C82: a fetch goes on for those who wait when the client that began it has gone", () =>
+    Effect.gen(function*() {
+      const server = yield* keyServer
+      const held = yield* Deferred.make<ServerResponse>()
+      server.answer = (response) => Deferred.doneUnsafe(held, Effect.succeed(response))
+      const token = yield* sign(long, rsa.privateKey, { alg: "RS256", kid: "a" })
+      const keys = Jwt.remoteKeySet(server.url)
+      const scheme = Jwt.make(User, { ...settings, keys, algorithms: ["RS256"] })
+      const { active, port } = yield* App.listen(Route.get("/", scheme, whoami)).pipe(
+        Effect.provide(FetchHttpClient.layer)
+      )
+      const requests = (count: number) =>
+        Effect.gen(function*() {
+          while ((yield* active) !== count) yield* turn
+        })
+      const first = yield* RawClient.connect(port)
+      yield* first.send(`GET / HTTP/1.1\r\nHost: a\r\n${bearer(token)[0]}\r\n\r\n`)
+      const response = yield* Deferred.await(held)
+      const second = yield* Effect.forkChild(ask(port, bearer(token)))
+      yield* requests(2)
+      first.socket.destroy()
+      yield* requests(1)
+      json([yield* jwk(rsa.privateKey, "a")])(response)
+      expect((yield* Fiber.join(second)).body).toBe("ann")
+      expect(server.requests()).toBe(1)
     }))
 
   it.effect("C82: a fetch that takes too long is given up", () =>
