@@ -194,4 +194,20 @@ export const onHead = (self: Exchange, callback: () => void): () => void =>
   // Sound: `current` and the observers are where an exchange comes from, and both hand out the state itself.
   (self as ExchangeState).onHead(callback)
 
+/**
+ * Calls back once when the exchange ends, at once when it has: after the last byte of the response was written, or when
+ * nothing more will be. What it returns takes the callback back.
+ *
+ * **When to use** For what a request holds until its response is out, such as a permit: a handler is done when there is a
+ * response, whose body may stream for long after that. Observers (`Middleware.observe`) are for what only looks on.
+ *
+ * **Gotchas** The callback must be short and must not throw.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const onEnd = (self: Exchange, callback: () => void): () => void =>
+  // Sound: as above.
+  (self as ExchangeState).onEnded(callback)
+
 const stateOf = (request: HttpServerRequest.HttpServerRequest) => exchangeOf(request, Fiber.getCurrent()!)

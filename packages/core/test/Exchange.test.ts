@@ -430,5 +430,27 @@ describe("Exchange", () => {
         Exchange.onHead(exchange, () => calls.push("late"))
         assert.deepStrictEqual(calls, ["handler", "first", "late"])
       }))
+
+    it.effect("onEnd calls back once the body has been written, at once when it has been, unless taken back", () =>
+      Effect.gen(function*() {
+        const calls: Array<string> = []
+        const body = Stream.concat(
+          Stream.succeed(chunk),
+          Stream.fromEffect(Effect.sync(() => {
+            calls.push("body")
+            return chunk
+          }))
+        )
+        const watch = Effect.map(Exchange.current, (exchange) => {
+          Exchange.onEnd(exchange, () => calls.push("ended"))
+          Exchange.onEnd(exchange, () => calls.push("never"))()
+          Exchange.onHead(exchange, () => calls.push("head"))
+        })
+        const app = yield* App.listen(Route.get("/", Effect.as(watch, HttpServerResponse.stream(body))))
+        yield* app.text("/")
+        const exchange = yield* app.exchange(0)
+        Exchange.onEnd(exchange, () => calls.push("late"))
+        assert.deepStrictEqual(calls, ["head", "body", "ended", "late"])
+      }))
   })
 })

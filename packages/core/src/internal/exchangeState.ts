@@ -73,6 +73,7 @@ export class ExchangeState implements Exchange {
   requestBody: BodyGate | undefined = undefined
 
   private headListeners: Set<() => void> | undefined = undefined
+  private endListeners: Set<() => void> | undefined = undefined
   private observers: Array<Observer> | undefined = undefined
   private notes: Map<string, unknown> | undefined = undefined
   private decided: Outcome | undefined = undefined
@@ -172,6 +173,17 @@ export class ExchangeState implements Exchange {
     listener?.()
   }
 
+  /** Calls back when the exchange ends, at once when it has; returns what takes that back. */
+  onEnded(callback: () => void): () => void {
+    if (this.outcome !== undefined) {
+      callback()
+      return noop
+    }
+    const listeners = this.endListeners ??= new Set()
+    listeners.add(callback)
+    return () => void listeners.delete(callback)
+  }
+
   /** The head is on its way out; called by whoever writes it. */
   headWritten(status: number, fields: () => Fields.Fields): void {
     this.status = status
@@ -218,10 +230,12 @@ export class ExchangeState implements Exchange {
       : this.decided === undefined || this.decided._tag === "Completed"
       ? { _tag: "ClientAborted", phase: this.phase }
       : this.decided
+    const listeners = this.endListeners
     const observing = this.observers === undefined ? undefined : runObservers(this.observers, this as Ended)
     const onEnd = this.onEnd
     this.observers =
       this.headListeners =
+      this.endListeners =
       this.headEdits =
       this.rewrites =
       this.carrier =
@@ -230,6 +244,7 @@ export class ExchangeState implements Exchange {
       this.fiber =
       this.onEnd =
         undefined
+    listeners?.forEach((listener) => listener())
     onEnd?.(observing)
   }
 }
