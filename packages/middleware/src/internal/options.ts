@@ -54,3 +54,15 @@ export const requireQuotable = (name: string, value: string): string => {
   if (/^[\x20-\x7e]+$/.test(value)) return value
   throw new RangeError(`${name} must be printable ASCII, got ${JSON.stringify(value)}`)
 }
+
+/** A number within bounds, or a `RangeError` that names the option. */
+export const requireNumber = (name: string, value: number, { min = 0, max = Infinity }): number => {
+  if (value >= min && value <= max) return value
+  throw new RangeError(`${name} must be a number from ${min} to ${max}, got ${value}`)
+}
+
+/** A whole number of at least `min`, or a `RangeError` that names the option. */
+export const requireCount = (name: string, value: number, min: number): number => {
+  if (Number.isSafeInteger(value) && value >= min) return value
+  throw new RangeError(`${name} must be a whole number of at least ${min}, got ${value}`)
+}
