@@ -13,7 +13,7 @@
  * another. Event streams and tunnels hold their permit for as long as they are open. A slow reader holds one, too: see to
  * it that responses have a clock.
  *
- * @see https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-10.html
+ * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
  * @since 0.1.0
  */
 import * as Exchange from "@sluice/core/Exchange"

@@ -66,7 +66,10 @@ export interface Policy {
 export interface Settings<X = InvalidForwarded, K = never, C = never> {
   /** Whose quota it is. @default the client's address: {@link clientAddress} */
   readonly key?: Effect.Effect<string, X, K>
-  /** Units that a request takes: a whole number; a request that takes 0 is told the state and always admitted. @default 1 */
+  /**
+   * Units that a request takes: a whole number. One that takes 0 is told what is left and always admitted; one that takes
+   * more than a policy has never is. @default 1
+   */
   readonly cost?: number | Effect.Effect<number, never, C>
   /** Requests that are neither counted nor told about limits. @default none */
   readonly skip?: (request: HttpServerRequest) => boolean

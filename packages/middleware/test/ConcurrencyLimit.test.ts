@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Exchange from "@sluice/core/Exchange"
+import * as Handler from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
@@ -14,7 +15,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Admission from "../src/Admission.ts"
 import * as ConcurrencyLimit from "../src/ConcurrencyLimit.ts"
-import { exchanges, open, refused, send, settled, start, until } from "./kit.ts"
+import { exchanges, open, refused, send, settled, start, turn, until } from "./kit.ts"
 
 const ok = Effect.succeed(HttpServerResponse.text("done"))
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: test\r\n\r\n`
@@ -184,6 +185,33 @@ describe("ConcurrencyLimit", () => {
       client.socket.destroy()
       yield* settled(server)
       assert.strictEqual((yield* send(server, "/ok")).status, 200)
+    }))
+
+  it.effect("C47 without a server of ours, too, a permit is held until a streamed body has ended", () =>
+    Effect.gen(function*() {
+      const limit = ConcurrencyLimit.make({ limit: 1 })
+      const chunks = yield* Queue.unbounded<string>()
+      const body = Stream.encodeText(Stream.take(Stream.fromQueue(chunks), 1))
+      const fetch = yield* Handler.toWebHandler(Layer.mergeAll(
+        Route.get("/ok", limit, ok),
+        Route.get("/fails", limit, Effect.fail(new ConcurrencyLimit.AtCapacity({ retryAfter: 9 }))),
+        Route.get("/dies", limit, Effect.die(new Error("boom"))),
+        Route.get("/stream", limit, Effect.succeed(HttpServerResponse.stream(body)))
+      ))
+      const get = (path: string) => Effect.promise(() => fetch(new Request(`http://localhost${path}`)))
+      const read = (path: string) =>
+        Effect.flatMap(
+          get(path),
+          (response) =>
+            Effect.promise(async () => [response.status, response.headers.get("retry-after"), await response.text()])
+        )
+      for (const path of ["/ok", "/fails", "/dies", "/ok"]) assert.notStrictEqual((yield* read(path))[1], "1")
+      const stream = yield* get("/stream")
+      assert.deepStrictEqual((yield* read("/ok")).slice(0, 2), [503, "1"])
+      yield* Queue.offer(chunks, "last")
+      assert.strictEqual(yield* Effect.promise(() => stream.text()), "last")
+      // The exchange ends a moment after its reader has the last byte.
+      while ((yield* read("/ok"))[0] !== 200) yield* turn
     }))
 
   it("refuses nonsense and names itself", () => {
