@@ -193,10 +193,8 @@ export const make = <X = InvalidForwarded, K = never, C = never>(
 
   const decide = (owner: string, balances: Balances): Effect.Effect<fields.Listed, RateLimited, HttpServerRequest> => {
     const told = announce(owner, balances)
-    if (balances === undefined) return told
-    return balances.every((balance) => balance.admitted)
-      ? Effect.tap(told, admitted)
-      : Effect.andThen(told, Effect.andThen(limited, Effect.suspend(() => Effect.fail(refusal(limits, balances)))))
+    if (balances.every((balance) => balance.admitted)) return Effect.andThen(admitted, told)
+    return Effect.andThen(limited, Effect.flatMap(told, () => Effect.fail(refusal(limits, balances))))
   }
   const charge = (owner: string, units: number) =>
     Effect.flatMap(RateLimitStore.RateLimitStore, (store) => {
@@ -204,8 +202,11 @@ export const make = <X = InvalidForwarded, K = never, C = never>(
       const charges = limits.map(({ algorithm, id, shown: { quota, window } }) => (
         { key: id + account, algorithm, quota, window, cost: units }
       ))
-      const consumed = Effect.catchTag(store.consume(charges), "RateLimitStoreError", storeFailed)
-      return Effect.flatMap(consumed, (balances) => decide(owner, balances))
+      return Effect.matchEffect(store.consume(charges), {
+        onSuccess: (balances) => decide(owner, balances),
+        onFailure: (error) =>
+          Effect.flatMap(announce(owner, undefined), (listed) => Effect.as(storeFailed(error), listed))
+      })
     })
   const admit = Effect.flatMap(
     key,
@@ -290,14 +291,14 @@ const longestKey = 128
 const accountOf = (owner: string): string =>
   owner.length <= longestKey ? owner : createHash("sha256").update(owner).digest("base64url")
 
-type Balances = ReadonlyArray<RateLimitStore.Balance> | undefined
+type Balances = ReadonlyArray<RateLimitStore.Balance>
 
 /** Puts the policies, and their balances if they are known, on the response. */
 const announcer = (limits: ReadonlyArray<Limit>, options: Settings<unknown, unknown, unknown>) => {
   const legacy = options.legacyHeaders === undefined
     ? undefined
     : requireOneOf("legacyHeaders", options.legacyHeaders, ["seconds", "unix-time"])
-  return (owner: string, balances: Balances): Effect.Effect<fields.Listed, never, HttpServerRequest> =>
+  return (owner: string, balances: Balances | undefined): Effect.Effect<fields.Listed, never, HttpServerRequest> =>
     Effect.flatMap(fields.Listing, (around) => {
       const listed = around ?? { policies: [], limits: [] }
       const suffix = options.partitionKey === true ? fields.partitionKey(owner) : ""
@@ -311,7 +312,7 @@ const announcer = (limits: ReadonlyArray<Limit>, options: Settings<unknown, unkn
     })
 }
 
-const refusal = (limits: ReadonlyArray<Limit>, balances: ReadonlyArray<RateLimitStore.Balance>): RateLimited =>
+const refusal = (limits: ReadonlyArray<Limit>, balances: Balances): RateLimited =>
   new RateLimited({
     "violated-policies": limits.filter((_, i) => !balances[i].admitted).map(({ shown }) => shown.name),
     retryAfter: Math.max(1, ...balances.map(({ retryAfter }) => fields.toSeconds(retryAfter)))
@@ -320,7 +321,7 @@ const refusal = (limits: ReadonlyArray<Limit>, balances: ReadonlyArray<RateLimit
 const announceLegacy = (
   legacy: fields.Legacy,
   limits: ReadonlyArray<Limit>,
-  balances: ReadonlyArray<RateLimitStore.Balance>
+  balances: Balances
 ) => {
   const left = balances.map(({ admitted, remaining }, i) => admitted ? remaining / limits[i].shown.quota : -1)
   const tightest = left.indexOf(Math.min(...left))
