@@ -66,3 +66,18 @@ export const requireCount = (name: string, value: number, min: number): number =
   if (Number.isSafeInteger(value) && value >= min) return value
   throw new RangeError(`${name} must be a whole number of at least ${min}, got ${value}`)
 }
+
+/** A duration option that may be nothing, in whole seconds, or a `RangeError` that names it. */
+export const requireSeconds = (name: string, value: Duration.Input): number => {
+  const duration = Option.getOrUndefined(Duration.fromInput(value))
+  const seconds = duration === undefined ? Number.NaN : Math.trunc(Duration.toSeconds(duration))
+  if (seconds >= 0 && Number.isFinite(seconds)) return seconds
+  const got = duration === undefined ? "none" : Duration.format(duration)
+  throw new RangeError(`${name} must be a finite duration of at least 0, got ${got}`)
+}
+
+/** The name of a method, which is case-sensitive, or a `RangeError` that names the option. */
+export const requireMethod = (name: string, value: string): string => {
+  if (token.test(value)) return value
+  throw new RangeError(`${name} must be a method, got ${JSON.stringify(value)}`)
+}

@@ -1,17 +1,62 @@
 import * as Exchange from "@sluice/core/Exchange"
 import * as Fields from "@sluice/core/Fields"
+import type * as Forwarded from "@sluice/core/Forwarded"
 import * as TrustedPeers from "@sluice/core/TrustedPeers"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Result from "effect/Result"
 
-/** The host that the client asked for, port included, in lower case: what a trusted peer says it is, or the `Host` field. */
-export const requestedHost: Effect.Effect<string | undefined, never, HttpServerRequest> = Effect.flatMap(
+/** An exchange, and what the peers that the application trusts say of its client. */
+export interface Forwarding {
+  readonly exchange: Exchange.Exchange
+  readonly client: TrustedPeers.Client
+}
+
+const resolved = Effect.flatMap(
   Exchange.current,
   (exchange) =>
-    Effect.map(TrustedPeers.TrustedPeers, (trusted) => {
-      const client = TrustedPeers.resolve(trusted, exchange.peerAddress, exchange.requestFields)
-      const forwarded = Result.isSuccess(client) ? client.success.host : undefined
-      return (forwarded ?? Fields.get(exchange.requestFields, "host"))?.toLowerCase()
-    })
+    Effect.map(TrustedPeers.TrustedPeers, (trusted) => ({
+      exchange,
+      result: TrustedPeers.resolve(trusted, exchange.peerAddress, exchange.requestFields)
+    }))
 )
+
+/** Fails when a field of a trusted peer can't be read. */
+export const forwarding: Effect.Effect<Forwarding, Forwarded.InvalidForwarded, HttpServerRequest> = Effect.flatMap(
+  resolved,
+  ({ exchange, result }) => Effect.fromResult(Result.map(result, (client) => ({ client, exchange })))
+)
+
+const nobody: TrustedPeers.Client = { address: undefined, proto: undefined, host: undefined }
+
+/** The same, with nothing known of the client when a field of a trusted peer can't be read. */
+export const readableForwarding: Effect.Effect<Forwarding, never, HttpServerRequest> = Effect.map(
+  resolved,
+  ({ exchange, result }) => ({ client: Result.getOrElse(result, () => nobody), exchange })
+)
+
+/** The host that the client asked for, port included, in lower case. */
+export const hostOf = ({ client, exchange }: Forwarding): string | undefined =>
+  (client.host ?? ownHost(exchange))?.toLowerCase()
+
+/**
+ * The host that the client asked for, port included, in lower case: what a trusted peer says it is, or that of the request
+ * itself, also when what the peer says can't be read.
+ */
+export const requestedHost: Effect.Effect<string | undefined, never, HttpServerRequest> = Effect.map(
+  readableForwarding,
+  hostOf
+)
+
+/** Whether the client came over TLS: to this server, or to a trusted peer that says so. */
+export const isSecure = ({ client, exchange }: Forwarding): boolean => exchange.secure || client.proto === "https"
+
+/**
+ * The host of the request itself: that of a target in absolute form, whatever `Host` says, or else `Host`.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+ */
+const ownHost = (exchange: Exchange.Exchange): string | undefined =>
+  absolute.exec(exchange.target)?.[1] ?? Fields.get(exchange.requestFields, "host")
+
+const absolute = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#]*)/i
