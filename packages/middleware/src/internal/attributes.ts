@@ -14,3 +14,6 @@ export const requestIdOf = (exchange: Exchange.Exchange): string | undefined => 
   const id = exchange.attributes.get(requestIdKey)
   return typeof id === "string" ? id : undefined
 }
+
+/** The exchange attribute that holds the client's address. */
+export const clientAddressKey = "client.address"
