@@ -22,21 +22,26 @@
  *
  * **Gotchas** `Strict-Transport-Security` is sent when the request came over TLS, here or to a trusted peer that says so
  * (`TrustedPeers`): a browser ignores it on plain HTTP (RFC 6797, 8.1). A resource that other sites may embed needs
- * `crossOriginResourcePolicy: "cross-origin"`, on its route or from its handler.
+ * `crossOriginResourcePolicy: "cross-origin"`, on its route or from its handler. A report-only policy says nothing to
+ * anybody without a `report-to` that `reportingEndpoints` names.
  *
  * @see https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
  * @see https://www.rfc-editor.org/rfc/rfc6797
  * @since 0.1.0
  */
 import * as Exchange from "@sluice/core/Exchange"
+import type { Handler } from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
+import * as RequestService from "@sluice/core/RequestService"
 import type { HeadEdit } from "@sluice/core/ResponseHead"
-import * as TrustedPeers from "@sluice/core/TrustedPeers"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import * as Result from "effect/Result"
+import { randomBytes } from "node:crypto"
+import * as ContentSecurityPolicy from "./ContentSecurityPolicy.ts"
 import { requireDuration, requireFieldValue } from "./internal/options.ts"
+import { requireOrigin } from "./internal/origins.ts"
+import { isSecure, readableForwarding } from "./internal/requestedHost.ts"
 
 /**
  * Settings of `Strict-Transport-Security`.
@@ -57,6 +62,25 @@ export interface StrictTransportSecurity {
 }
 
 /**
+ * Which origins may use a feature of the browser, such as `camera`: `self`, `*`, or origins; an empty list for nobody.
+ *
+ * @see https://www.w3.org/TR/permissions-policy/
+ * @category models
+ * @since 0.1.0
+ */
+export interface Permissions {
+  readonly [feature: string]: ReadonlyArray<"self" | "*" | (string & {})>
+}
+
+/**
+ * The nonce of the response, in base64: what `'nonce'` stands for in its policy, for `<script nonce="…">`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Nonce extends RequestService.Service<Nonce, string>()("@sluice/middleware/SecureHeaders/Nonce") {}
+
+/**
  * Settings of {@link make}: for each field another value, or `false` for none.
  *
  * @category models
@@ -64,7 +88,9 @@ export interface StrictTransportSecurity {
  */
 export interface Options {
   /** `Content-Security-Policy`. @default false */
-  readonly contentSecurityPolicy?: string | false
+  readonly contentSecurityPolicy?: string | ContentSecurityPolicy.ContentSecurityPolicy | false
+  /** `Content-Security-Policy-Report-Only`: a policy that is tried out. @default false */
+  readonly contentSecurityPolicyReportOnly?: string | ContentSecurityPolicy.ContentSecurityPolicy | false
   /** `Cross-Origin-Embedder-Policy`. @default false */
   readonly crossOriginEmbedderPolicy?: string | false
   /** `Cross-Origin-Opener-Policy`. @default "same-origin" */
@@ -74,7 +100,7 @@ export interface Options {
   /** `Origin-Agent-Cluster`. @default "?1" */
   readonly originAgentCluster?: string | false
   /** `Permissions-Policy`. @default false */
-  readonly permissionsPolicy?: string | false
+  readonly permissionsPolicy?: string | Permissions | false
   /** `Referrer-Policy`. @default "no-referrer" */
   readonly referrerPolicy?: string | false
   /** `Reporting-Endpoints`. @default false */
@@ -125,14 +151,60 @@ export interface Options {
  * @since 0.1.0
  */
 export const make = (options: Options = {}): Middleware.Middleware<never, never, HttpServerRequest> => {
-  const fields = fieldsOf(options)
-  const transport = options.strictTransportSecurity === false
-    ? undefined
-    : transportSecurity(options.strictTransportSecurity ?? {})
-  const edit = editOf(fields, options.removePoweredBy ?? true)
-  if (transport === undefined) return Middleware.head("SecureHeaders", edit)
-  const secureEdit = editOf([...fields, [transportName, transport]], options.removePoweredBy ?? true)
-  return Middleware.head("SecureHeaders", Effect.map(isSecure, (secure) => secure ? secureEdit : edit))
+  const { plain, secure } = editsOf(fieldsOf(options), options)
+  if (plain.nonces || secure.nonces) throw new RangeError("'nonce' in a policy takes SecureHeaders.withNonce")
+  if (plain === secure) return Middleware.head("SecureHeaders", plain.edit(""))
+  const [plainEdit, secureEdit] = [plain.edit(""), secure.edit("")]
+  return Middleware.head("SecureHeaders", Effect.map(secureTransport, (yes) => yes ? secureEdit : plainEdit))
+}
+
+/**
+ * The same with a policy in which `'nonce'` stands for 128 random bits of each response, which handlers have as
+ * {@link Nonce}.
+ *
+ * **Details** Throws a `RangeError` when no policy has `'nonce'` in it.
+ *
+ * **Gotchas** A page with a nonce in it must not be cached and served again, or the nonce can be read and used.
+ *
+ * @example
+ * ```ts
+ * import { Handler, Route } from "@sluice/core"
+ * import { SecureHeaders } from "@sluice/middleware"
+ * import { Effect } from "effect"
+ * import { HttpServerResponse } from "effect/http"
+ *
+ * const secure = SecureHeaders.withNonce({ contentSecurityPolicy: { "script-src": ["'nonce'", "'strict-dynamic'"] } })
+ * const Page = Route.get(
+ *   "/",
+ *   secure,
+ *   Effect.map(SecureHeaders.Nonce, (nonce) => HttpServerResponse.html(`<script nonce="${nonce}">start()</script>`))
+ * )
+ *
+ * const program = Effect.gen(function*() {
+ *   const fetch = yield* Handler.toWebHandler(Page)
+ *   const response = yield* Effect.promise(() => fetch(new Request("http://localhost/")))
+ *   const [, nonce] = /nonce="(.*)"/.exec(yield* Effect.promise(() => response.text()))!
+ *   return response.headers.get("content-security-policy") === `script-src 'nonce-${nonce}' 'strict-dynamic'`
+ * })
+ * console.log(await Effect.runPromise(Effect.scoped(program))) // => true
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const withNonce = (options: Options): Middleware.Middleware<Nonce, never, HttpServerRequest> => {
+  const { plain, secure } = editsOf(fieldsOf(options), options)
+  if (!plain.nonces) throw new RangeError("withNonce takes a policy with 'nonce' in it")
+  return Middleware.make<Nonce, never, HttpServerRequest>(
+    "SecureHeaders.withNonce",
+    <E, R>(handler: Handler<E, R>) =>
+      Effect.flatMap(plain === secure ? Effect.succeed(false) : secureTransport, (yes) => {
+        const nonce = randomBytes(16).toString("base64")
+        const edit = (yes ? secure : plain).edit(nonce)
+        return Effect.andThen(Exchange.editHead(edit), Effect.provideService(handler, Nonce, nonce))
+      }),
+    { response: "head" }
+  )
 }
 
 type Field = readonly [name: string, value: string]
@@ -144,12 +216,11 @@ const table: ReadonlyArray<
   readonly [
     option: Exclude<keyof Options, "strictTransportSecurity" | "removePoweredBy">,
     name: string,
-    Options[
-      "xFrameOptions"
-    ]
+    standard: string | false
   ]
 > = [
   ["contentSecurityPolicy", "content-security-policy", false],
+  ["contentSecurityPolicyReportOnly", "content-security-policy-report-only", false],
   ["crossOriginEmbedderPolicy", "cross-origin-embedder-policy", false],
   ["crossOriginOpenerPolicy", "cross-origin-opener-policy", "same-origin"],
   ["crossOriginResourcePolicy", "cross-origin-resource-policy", "same-origin"],
@@ -167,9 +238,29 @@ const table: ReadonlyArray<
 
 const fieldsOf = (options: Options): ReadonlyArray<Field> =>
   table.flatMap(([option, name, standard]) => {
-    const value = options[option] ?? standard ?? false
-    return value === false ? [] : [[name, requireFieldValue(option, value)] as const]
+    const value = options[option] ?? standard
+    return value === false ? [] : [[name, requireFieldValue(option, textOf(option, value))] as const]
   })
+
+const textOf = (option: keyof Options, value: string | ContentSecurityPolicy.ContentSecurityPolicy | Permissions) => {
+  if (typeof value === "string") return value
+  // Sound: only `permissionsPolicy` may be permissions.
+  return option === "permissionsPolicy" ? permissions(value as Permissions) : ContentSecurityPolicy.format(value)
+}
+
+/** A dictionary of structured fields (RFC 8941): `camera=(), fullscreen=(self "https://a.test"), autoplay=*`. */
+const permissions = (policy: Permissions): string =>
+  Object.entries(policy).map(([feature, allowed]) => {
+    if (!/^[a-z][a-z\d-]*$/.test(feature)) {
+      throw new RangeError(`permissionsPolicy must have features such as camera, got ${JSON.stringify(feature)}`)
+    }
+    if (!allowed.includes("*")) return `${feature}=(${allowed.map((one) => allowedOrigin(feature, one)).join(" ")})`
+    if (allowed.length === 1) return `${feature}=*`
+    throw new RangeError(`permissionsPolicy.${feature} must have * alone`)
+  }).join(", ")
+
+const allowedOrigin = (feature: string, origin: string): string =>
+  origin === "self" ? origin : `"${requireOrigin(`permissionsPolicy.${feature}`, origin)}"`
 
 const year = 31_536_000
 
@@ -185,19 +276,44 @@ const transportSecurity = (options: StrictTransportSecurity): string => {
   return `max-age=${seconds}${subdomains ? "; includeSubDomains" : ""}${options.preload === true ? "; preload" : ""}`
 }
 
-const editOf = (fields: ReadonlyArray<Field>, removePoweredBy: boolean): HeadEdit => (head) => {
-  for (const [name, value] of fields) {
-    if (head.get(name) === undefined) head.set(name, value)
-  }
-  if (removePoweredBy) head.remove("x-powered-by")
+/** An edit that may need a nonce. */
+interface Edit {
+  readonly nonces: boolean
+  readonly edit: (nonce: string) => HeadEdit
 }
 
-/** Whether the client came over TLS: to this server, or to a trusted peer that says so. */
-const isSecure: Effect.Effect<boolean, never, HttpServerRequest> = Effect.flatMap(
-  Exchange.current,
-  (exchange) =>
-    exchange.secure ? Effect.succeed(true) : Effect.map(TrustedPeers.TrustedPeers, (trusted) => {
-      const client = TrustedPeers.resolve(trusted, exchange.peerAddress, exchange.requestFields)
-      return Result.isSuccess(client) && client.success.proto === "https"
-    })
-)
+/** The edits for plain HTTP and for TLS; the same one where there is no difference. */
+const editsOf = (fields: ReadonlyArray<Field>, options: Options): { readonly plain: Edit; readonly secure: Edit } => {
+  const removePoweredBy = options.removePoweredBy ?? true
+  const plain = editOf(fields, removePoweredBy)
+  if (options.strictTransportSecurity === false) return { plain, secure: plain }
+  const transport = transportSecurity(options.strictTransportSecurity ?? {})
+  return { plain, secure: editOf([...fields, [transportName, transport]], removePoweredBy) }
+}
+
+const editOf = (fields: ReadonlyArray<Field>, removePoweredBy: boolean): Edit => {
+  const fixed = fields.filter((field) => !hasNonce(field))
+  const templates = fields.filter(hasNonce)
+  return {
+    nonces: templates.length > 0,
+    edit: (nonce) => {
+      const all = [
+        ...fixed,
+        ...templates.map(([name, value]) => [name, value.replaceAll(placeholder, `'nonce-${nonce}'`)] as const)
+      ]
+      return (head) => {
+        for (const [name, value] of all) {
+          if (head.get(name) === undefined) head.set(name, value)
+        }
+        if (removePoweredBy) head.remove("x-powered-by")
+      }
+    }
+  }
+}
+
+const placeholder = "'nonce'"
+
+const hasNonce = ([name, value]: Field): boolean =>
+  name.startsWith("content-security-policy") && value.includes(placeholder)
+
+const secureTransport = Effect.map(readableForwarding, isSecure)

@@ -8,6 +8,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as SecureHeaders from "../src/SecureHeaders.ts"
 import { raw, refused, send, start } from "./kit.ts"
+import { ask, pick } from "./utils/ask.ts"
 
 const get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
 
@@ -134,6 +135,90 @@ describe("SecureHeaders", () => {
       const server = yield* start(Server.layer(route, { edge: SecureHeaders.make() }))
       assert.deepStrictEqual(fields(yield* raw(server, get)), defaults)
     }))
+
+  it.effect("C79 the nonce is the handler's and the header's, and another one for each response", () =>
+    Effect.gen(function*() {
+      const secure = SecureHeaders.withNonce({
+        contentSecurityPolicy: { "script-src": ["'nonce'"], "style-src": ["'self'", "'nonce'"] },
+        contentSecurityPolicyReportOnly: "default-src 'nonce'; report-to main",
+        strictTransportSecurity: false
+      })
+      const page = Effect.map(SecureHeaders.Nonce, (nonce) => HttpServerResponse.text(nonce))
+      const server = yield* start(Server.layer(Route.get("/", secure, page)))
+      const nonces = new Set<string>()
+      for (let i = 0; i < 3; i++) {
+        const { body, headers } = yield* send(server)
+        assert.match(body, /^[A-Za-z0-9+/]{22}==$/)
+        assert.strictEqual(
+          headers.get("content-security-policy"),
+          `script-src 'nonce-${body}'; style-src 'self' 'nonce-${body}'`
+        )
+        assert.strictEqual(
+          headers.get("content-security-policy-report-only"),
+          `default-src 'nonce-${body}'; report-to main`
+        )
+        assert.strictEqual(headers.get("x-content-type-options"), "nosniff")
+        nonces.add(body)
+      }
+      assert.strictEqual(nonces.size, 3)
+    }))
+
+  it.effect("C79 with a nonce, too, HSTS is sent over TLS only and a handler's own fields stay", () =>
+    Effect.gen(function*() {
+      const secure = SecureHeaders.withNonce({ contentSecurityPolicy: { "script-src": ["'nonce'"] } })
+      const own = Effect.succeed(HttpServerResponse.empty({ headers: { "content-security-policy": "sandbox" } }))
+      const server = yield* start(
+        Server.layer(Layer.mergeAll(Route.get("/", secure, empty), Route.get("/own", secure, own)))
+      )
+      const tls = ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"]
+      assert.isUndefined((yield* ask(server, "GET /")).get("strict-transport-security"))
+      assert.isDefined((yield* ask(server, "GET /", tls)).get("strict-transport-security"))
+      assert.strictEqual((yield* ask(server, "GET /own")).get("content-security-policy"), "sandbox")
+    }).pipe(Effect.provide(TrustedPeers.layer(TrustedPeers.networks(["loopback"])))))
+
+  it.effect("a forwarding field that can't be read promises nothing", () =>
+    Effect.gen(function*() {
+      const server = yield* start(Server.layer(Route.get("/", empty), { edge: SecureHeaders.make() }))
+      const response = yield* ask(server, "GET /", ["X-Forwarded-For: nobody", "X-Forwarded-Proto: https"])
+      assert.deepStrictEqual([response.status, response.get("strict-transport-security")], [204, undefined])
+    }).pipe(Effect.provide(TrustedPeers.layer(TrustedPeers.networks(["loopback"])))))
+
+  it.effect("policies may be data", () =>
+    Effect.gen(function*() {
+      const edge = SecureHeaders.make({
+        contentSecurityPolicy: { "default-src": ["'self'"], "report-to": "main" },
+        contentSecurityPolicyReportOnly: { "default-src": ["'none'"], "report-to": "main" },
+        permissionsPolicy: { camera: [], fullscreen: ["self", "https://a.test"], autoplay: ["*"] }
+      })
+      const server = yield* start(Server.layer(Route.get("/", empty), { edge }))
+      assert.deepStrictEqual(
+        pick(
+          yield* ask(server, "GET /"),
+          "content-security-policy",
+          "content-security-policy-report-only",
+          "permissions-policy"
+        ),
+        [
+          "default-src 'self'; report-to main",
+          "default-src 'none'; report-to main",
+          "camera=(), fullscreen=(self \"https://a.test\"), autoplay=*"
+        ]
+      )
+    }))
+
+  it("refuses policies that can't be meant", () => {
+    const nonce = { "script-src": ["'nonce'"] }
+    assert.include(refused(() => SecureHeaders.make({ contentSecurityPolicy: nonce })), "takes SecureHeaders.withNonce")
+    assert.include(refused(() => SecureHeaders.withNonce({})), "withNonce takes a policy with 'nonce' in it")
+    for (
+      const permissionsPolicy of [
+        { Camera: [] },
+        { camera: ["*", "self"] },
+        { camera: ["none"] },
+        { camera: ["https://a.test/"] }
+      ]
+    ) assert.include(refused(() => SecureHeaders.make({ permissionsPolicy })), "RangeError: permissionsPolicy")
+  })
 
   it("refuses nonsense and names the option", () => {
     assert.include(
