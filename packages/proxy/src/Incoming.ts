@@ -17,7 +17,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
  * @since 0.1.0
  */
 export interface Incoming {
-  /** As sent; methods are case-sensitive. */
+  /** As sent, unless a middleware has put another in its place. */
   readonly method: string
   /** The request target as sent. */
   readonly target: string
@@ -50,7 +50,7 @@ class IncomingRequest implements Incoming {
     this.request = request
   }
   get method(): string {
-    return this.exchange.method
+    return this.request.method
   }
   get target(): string {
     return this.exchange.target

@@ -1,5 +1,7 @@
 import { assert, describe } from "@effect/vitest"
+import * as Middleware from "@sluice/core/Middleware"
 import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Proxy from "../src/Proxy.ts"
 import { answer, both, get, lines, ok, post, proxied, raw, roundTrip } from "./utils/proxied.ts"
 
@@ -149,6 +151,28 @@ const smuggling: ReadonlyArray<
   ),
   ["B100 Transfer-Encoding: gzip, chunked", 501, ["Transfer-Encoding: gzip, chunked"], "0\r\n\r\n"]
 ]
+
+describe("Proxy, request methods", () => {
+  both(
+    "the method is the one that a middleware has put in place of the client's",
+    (path) =>
+      Effect.gen(function*() {
+        const stack = Middleware.around<never, HttpServerRequest.HttpServerRequest>("delete", (handler) =>
+          Effect.updateService(handler, HttpServerRequest.HttpServerRequest, (request) =>
+            request.method === "POST"
+              ? Object.defineProperty(request.modify({}), "method", { value: "DELETE" })
+              : request), {
+          response: "none"
+        })
+        for (const [sent, expected] of [["POST", "DELETE"], ["PUT", "PUT"]] as const) {
+          const { seen } = yield* Effect.scoped(
+            roundTrip(path, raw(`${sent} /`, ["Content-Length: 2"], "hi"), ok, { stack })
+          )
+          assert.strictEqual(`${seen.method} ${seen.text}`, `${expected} hi`)
+        }
+      })
+  )
+})
 
 describe("Proxy, what never reaches an upstream", () => {
   for (const [name, status, fields, body] of smuggling) {
