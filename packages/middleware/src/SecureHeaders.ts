@@ -37,8 +37,8 @@ import type { HeadEdit } from "@sluice/core/ResponseHead"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import { randomBytes } from "node:crypto"
 import * as ContentSecurityPolicy from "./ContentSecurityPolicy.ts"
+import { nonce as makeNonce } from "./internal/nonce.ts"
 import { requireDuration, requireFieldValue } from "./internal/options.ts"
 import { requireOrigin } from "./internal/origins.ts"
 import { isSecure, readableForwarding } from "./internal/requestedHost.ts"
@@ -199,7 +199,7 @@ export const withNonce = (options: Options): Middleware.Middleware<Nonce, never,
     "SecureHeaders.withNonce",
     <E, R>(handler: Handler<E, R>) =>
       Effect.flatMap(plain === secure ? Effect.succeed(false) : secureTransport, (yes) => {
-        const nonce = randomBytes(16).toString("base64")
+        const nonce = makeNonce()
         const edit = (yes ? secure : plain).edit(nonce)
         return Effect.andThen(Exchange.editHead(edit), Effect.provideService(handler, Nonce, nonce))
       }),
@@ -293,13 +293,13 @@ const editsOf = (fields: ReadonlyArray<Field>, options: Options): { readonly pla
 
 const editOf = (fields: ReadonlyArray<Field>, removePoweredBy: boolean): Edit => {
   const fixed = fields.filter((field) => !hasNonce(field))
-  const templates = fields.filter(hasNonce)
+  const templates = fields.filter(hasNonce).map(([name, value]) => [name, value.split(placeholder)] as const)
   return {
     nonces: templates.length > 0,
     edit: (nonce) => {
       const all = [
         ...fixed,
-        ...templates.map(([name, value]) => [name, value.replaceAll(placeholder, `'nonce-${nonce}'`)] as const)
+        ...templates.map(([name, parts]) => [name, parts.join(`'nonce-${nonce}'`)] as const)
       ]
       return (head) => {
         for (const [name, value] of all) {

@@ -198,6 +198,20 @@ describe("Cors", () => {
       ], { concurrency: 2 })
     }))
 
+  it.effect("C71 what a handler says of origins does not get past", () =>
+    Effect.gen(function*() {
+      const headers = {
+        "access-control-allow-origin": "*",
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "x-secret"
+      }
+      const own = Effect.succeed(HttpServerResponse.text("", { headers }))
+      const server = yield* App.listen(Route.get("/", own), { edge: listed })
+      expect(allowFields(yield* ask(server, "GET /", [evil]))).toEqual([])
+      const names = ["access-control-allow-origin", "access-control-expose-headers"]
+      expect(pick(yield* ask(server, "GET /", [app]), ...names)).toEqual(["https://app.example.com", "X-Total, Link"])
+    }))
+
   it.effect("C77 keeps the Vary that is there", () =>
     Effect.gen(function*() {
       const varying = (vary: string) => Effect.succeed(HttpServerResponse.text("", { headers: { vary } }))

@@ -63,13 +63,17 @@ describe("MethodOverride", () => {
       }
     }))
 
-  it.effect("in a fetch handler, under a prefix, too, with another field", () =>
+  it.effect("in a fetch handler, too, in every view of the request, with another field", () =>
     Effect.gen(function*() {
-      const api = Route.group("/api")
-      const prefixed = api.put("/", echo)
-      const fetch = yield* Handler.toWebHandler(prefixed, { edge: MethodOverride.make({ header: "x-method" }) })
+      const view = Effect.updateService(echo, HttpServerRequest.HttpServerRequest, (request) =>
+        request.modify({ url: "/other" }).modify({}))
+      const fetch = yield* Handler.toWebHandler(Route.put("/", view), {
+        edge: MethodOverride.make({ header: "x-method" })
+      })
       const init = { method: "POST", body: "body", headers: { "x-method": "PUT" } }
-      const response = yield* Effect.promise(() => fetch(new Request("http://a.test/api/", init)))
+      const response = yield* Effect.promise(() =>
+        fetch(new Request("http://a.test/", init))
+      )
       expect(yield* Effect.promise(() => response.text())).toBe("PUT body")
     }))
 
