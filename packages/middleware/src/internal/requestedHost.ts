@@ -59,4 +59,5 @@ export const isSecure = ({ client, exchange }: Forwarding): boolean => exchange.
 const ownHost = (exchange: Exchange.Exchange): string | undefined =>
   absolute.exec(exchange.target)?.[1] ?? Fields.get(exchange.requestFields, "host")
 
-const absolute = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#]*)/i
+/** A user's name or a backslash in the authority stays: parsers differ on where the host is then, and it is no host. */
+const absolute = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i
