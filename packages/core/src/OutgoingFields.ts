@@ -53,6 +53,45 @@ export const add: {
 )
 
 /**
+ * The names, in lower case, of fields that the proxy keeps to itself when the client sends them.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Withheld: Context.Reference<ReadonlySet<string>> = Context.Reference<ReadonlySet<string>>(
+  "@sluice/core/OutgoingFields/Withheld",
+  { defaultValue: () => new Set() }
+)
+
+/**
+ * Runs an effect in which the proxy relays none of these fields of the client. One that was added is sent all the same.
+ *
+ * @example
+ * ```ts
+ * import { OutgoingFields } from "@sluice/core"
+ * import { Effect } from "effect"
+ *
+ * const program = OutgoingFields.withhold(OutgoingFields.Withheld, ["Tracestate"])
+ * console.log([...Effect.runSync(program)]) // => ["tracestate"]
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withhold: {
+  (names: ReadonlyArray<string>): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, names: ReadonlyArray<string>): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, names: ReadonlyArray<string>): Effect.Effect<A, E, R> =>
+    Effect.updateService(
+      self,
+      Withheld,
+      (before): ReadonlySet<string> => new Set([...before, ...names.map((name) => name.toLowerCase())])
+    )
+)
+
+/**
  * A client that sends the outgoing fields of the fiber that calls it.
  *
  * @category combinators

@@ -23,10 +23,10 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as LogLevel from "effect/LogLevel"
-import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
 import * as accessLine from "./internal/accessLine.ts"
-import { requestIdOf } from "./internal/attributes.ts"
+import { requestIdOf, traceOf } from "./internal/attributes.ts"
+import { clientAddress } from "./internal/clientAddress.ts"
 import { requireOneOf } from "./internal/options.ts"
 import { pathOf } from "./internal/requestPath.ts"
 
@@ -167,7 +167,7 @@ const entryOf = (exchange: Exchange.Ended, context: Context.Context<never>, opti
     firstByteAfter: exchange.firstByteAfter,
     outcome: exchange.outcome._tag,
     requestId: requestIdOf(exchange),
-    traceId: Context.getOrUndefined(context, Tracer.ParentSpan)?.traceId,
+    traceId: (traceOf(exchange) ?? Context.getOrUndefined(context, Tracer.ParentSpan))?.traceId,
     clientAddress: clientAddress(exchange, Context.get(context, TrustedPeers.TrustedPeers)),
     userAgent: header("user-agent"),
     referer: options.referer === true ? header("referer") : undefined
@@ -181,8 +181,3 @@ const control = /[\u0000-\u001f\u007f-\u009f]/g
 const printable = <A extends string | undefined>(text: A): A =>
   // Sound: a string stays one.
   text?.replaceAll(control, "?") as A
-
-const clientAddress = (exchange: Exchange.Exchange, trusted: TrustedPeers.TrustedPeers): string | undefined => {
-  const client = TrustedPeers.resolve(trusted, exchange.peerAddress, exchange.requestFields)
-  return Result.isSuccess(client) ? client.success.address : trusted.peer(exchange.peerAddress).address
-}

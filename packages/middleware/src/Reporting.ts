@@ -35,7 +35,7 @@ import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { requestIdKey, requestIdOf, userKey } from "./internal/attributes.ts"
+import { requestIdKey, requestIdOf, traceOf, userKey } from "./internal/attributes.ts"
 import { pathOf, urlOf } from "./internal/requestPath.ts"
 import { withSecretNames } from "./internal/secretNames.ts"
 
@@ -191,6 +191,7 @@ const toReport = (
   notes: Readonly<Record<string, unknown>>
 ): Report.Report => {
   const why = cause.reasons.length > 0 ? cause : Cause.fail(new Unexplained({ status: exchange.status }))
+  const trace = traceOf(exchange)
   return Report.make({
     cause: why,
     status: exchange.status,
@@ -199,6 +200,9 @@ const toReport = (
     path: pathOf(exchange),
     headers: Fields.toHeaders(exchange.requestFields),
     requestId: requestIdOf(exchange),
+    ...(trace === undefined
+      ? undefined
+      : { trace: { traceId: trace.traceId, spanId: trace.spanId, sampled: trace.sampled } }),
     user: exchange.attributes.get(userKey),
     notes: { ...plainAttributes(exchange), ...ownAttributes(Cause.squash(why)), ...notes },
     phase: "phase" in exchange.outcome ? exchange.outcome.phase : "handler",

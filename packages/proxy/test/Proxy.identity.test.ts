@@ -93,6 +93,21 @@ describe("Proxy, identity", () => {
       assert.deepStrictEqual(lines(seen, "x-request-id"), ["ours"])
     }))
 
+  both("a field that is withheld is not relayed, unless it is an outgoing field", (path) =>
+    Effect.gen(function*() {
+      const stack = Middleware.around(
+        "trace",
+        (handler) =>
+          OutgoingFields.withhold(OutgoingFields.add(handler, "traceparent", "ours"), ["Traceparent", "TraceState"]),
+        { response: "none" }
+      )
+      const request = get("/", "Traceparent: forged", "tracestate: a=1", "TRACESTATE: b=2", "x-other: kept")
+      const { seen } = yield* roundTrip(path, request, ok, { stack })
+      assert.deepStrictEqual(lines(seen, "traceparent"), ["ours"])
+      assert.deepStrictEqual(lines(seen, "tracestate"), [])
+      assert.deepStrictEqual(lines(seen, "x-other"), ["kept"])
+    }))
+
   both("B39 Via is appended both ways", (path) =>
     Effect.gen(function*() {
       const response = "HTTP/1.0 200 OK\r\nVia: 1.1 cache\r\nContent-Length: 0\r\n\r\n"

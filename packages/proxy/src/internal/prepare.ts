@@ -185,11 +185,12 @@ const fieldsOf = (
   const connection = { peer: incoming.peerAddress, tls: incoming.secure, host }
   const { drop, set } = plan.forwarding(fiber)(connection, incoming.fields)
   const own = fiber.getRef(OutgoingFields.Current)
+  const withheld = fiber.getRef(OutgoingFields.Withheld)
   const client = forwardedOnce(incoming.method, HopByHop.request(incoming.fields))
   const out: Array<string> = []
   for (let i = 0; i < client.length; i += 2) {
     const name = client[i].toLowerCase()
-    if (isRewritten(name) || drop(name) || Fields.has(own, name)) continue
+    if (isRewritten(name) || drop(name) || Fields.has(own, name) || withheld.has(name)) continue
     if (bodiless && name.startsWith("content-")) continue
     out.push(client[i], client[i + 1])
   }
