@@ -1,6 +1,8 @@
 /**
  * Generates `src/index.ts` of each package, and `src/testing/index.ts` where there is such a folder.
  *
+ * Modules in a folder `sinks` are left out: each needs an optional peer, which the barrel must not.
+ *
  * `node scripts/barrels.ts` writes them; with `--check` it only says which are stale.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
@@ -25,7 +27,7 @@ export const barrel = (modules: ReadonlyArray<string>): string => {
 
 const isModule = (path: string): boolean => {
   const folders = path.split("/").slice(0, -1)
-  return basename(path) !== "index.ts" && !folders.includes("internal") && !folders.includes("testing")
+  return basename(path) !== "index.ts" && !folders.some((folder) => ["internal", "sinks", "testing"].includes(folder))
 }
 
 /** Every barrel of the workspace: its path and what it should hold. */

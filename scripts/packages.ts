@@ -2,7 +2,7 @@
  * Looks at the packages as users will get them: builds and packs each, then runs publint and arethetypeswrong on the
  * archives, and loads every public module of them in a folder that has nothing else of the workspace.
  */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
 import { build } from "./build.ts"
@@ -51,21 +51,40 @@ export const attw = async (packed: ReadonlyArray<Packed>): Promise<Outcome> =>
     }))
   )
 
-/** Imports every module of the unpacked archives, next to the peer dependencies alone. */
+const optionalPeers = (path: string): ReadonlyArray<string> =>
+  Object.keys(JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).peerDependenciesMeta ?? {})
+
+const link = (installed: string, dependency: string, from: string): void => {
+  mkdirSync(join(installed, dependency, ".."), { recursive: true })
+  symlinkSync(realpathSync(join(from, "node_modules", dependency)), join(installed, dependency))
+}
+
+/** Imports modules in a process of their own. */
+const importAll = (folder: string, modules: ReadonlyArray<string>): Promise<Outcome> => {
+  writeFileSync(join(folder, "load.mjs"), modules.map((module) => `await import("${module}")\n`).join(""))
+  return run("node", ["load.mjs"], folder)
+}
+
+/**
+ * Imports every module of the unpacked archives, next to the peer dependencies alone: first all but the sinks, without the
+ * optional ones, then the sinks.
+ */
 export const load = async (folder: string, packed: ReadonlyArray<Packed>): Promise<Outcome> => {
   const installed = join(folder, "node_modules")
-  for (const peer of ["effect", "@effect/platform-node"]) {
-    mkdirSync(join(installed, peer, ".."), { recursive: true })
-    symlinkSync(realpathSync(join(root, "node_modules", peer)), join(installed, peer))
-  }
+  for (const peer of ["effect", "@effect/platform-node"]) link(installed, peer, root)
   for (const { archive, name } of packed) {
     mkdirSync(join(installed, name), { recursive: true })
     const unpacked = await run("tar", ["-xzf", archive, "--strip-components=1", "-C", join(installed, name)])
     if (!unpacked.ok) return unpacked
   }
-  const lines = packed.flatMap(({ modules }) => modules).map((module) => `await import("${module}")\n`)
-  writeFileSync(join(folder, "load.mjs"), lines.join(""))
-  return run("node", ["load.mjs"], folder)
+  const modules = packed.flatMap(({ modules }) => modules)
+  const isSink = (module: string): boolean => module.includes("/sinks/")
+  const plain = await importAll(folder, modules.filter((module) => !isSink(module)))
+  if (!plain.ok) return plain
+  for (const path of packages()) {
+    for (const peer of optionalPeers(path)) link(installed, peer, join(root, path))
+  }
+  return importAll(folder, modules.filter(isSink))
 }
 
 /** Runs `use` with a folder that is gone afterwards. */
