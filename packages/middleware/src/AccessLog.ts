@@ -10,8 +10,8 @@
  * client that left or sent something malformed is no trouble of the service, so these are `Info`, too.
  *
  * **Gotchas** Query strings and `Referer` are left out, since they hold secrets; `path` and `referer` bring them back.
- * Effect's loggers put time and level in front of a line of the formats `combined` and `json`; a log of nothing but such
- * lines takes a logger of its own.
+ * Effect's loggers put time and level in front of a line of the formats `combined`, `json` and `w3c`; a log of nothing but
+ * such lines takes a logger of its own.
  *
  * @since 0.1.0
  */
@@ -74,9 +74,9 @@ export interface Entry {
 export interface Options {
   /**
    * How an entry is written: `structured` is a short line whose data are log annotations, in OpenTelemetry's names where
-   * it has some; `combined` is the line that Apache and nginx write; `json` is an object in a line. @default "structured"
+   * it has some; the others are a line of {@link combined}, {@link json} or {@link w3c}. @default "structured"
    */
-  readonly format?: "structured" | "combined" | "json" | ((entry: Entry) => string)
+  readonly format?: "structured" | "combined" | "json" | "w3c" | ((entry: Entry) => string)
   /** The level of an entry. @default {@link defaultLevel} */
   readonly level?: (exchange: Exchange.Ended) => LogLevel.Severity
   /** Exchanges that are not logged. @default none */
@@ -137,15 +137,80 @@ export const defaultLevel = ({ outcome, status = 0 }: Exchange.Ended): LogLevel.
   return outcome._tag === "TimedOut" && status < 400 ? "Error" : "Info"
 }
 
+/**
+ * An entry as the combined log format of Apache and nginx has it, in UTC.
+ *
+ * @example
+ * ```ts
+ * import { AccessLog } from "@sluice/middleware"
+ *
+ * const entry: AccessLog.Entry = {
+ *   time: Date.UTC(2026, 9, 10, 13, 55, 36),
+ *   method: "GET",
+ *   route: "/orders/:id",
+ *   path: "/orders/7",
+ *   httpVersion: "1.1",
+ *   status: 200,
+ *   bytesIn: 0,
+ *   bytesOut: 5,
+ *   duration: 12,
+ *   firstByteAfter: 10,
+ *   outcome: "Completed",
+ *   requestId: undefined,
+ *   traceId: undefined,
+ *   clientAddress: "198.51.100.4",
+ *   userAgent: "curl/8",
+ *   referer: undefined
+ * }
+ * const combined = AccessLog.combined(entry)
+ * console.log(combined) // => 198.51.100.4 - - [10/Oct/2026:13:55:36 +0000] "GET /orders/7 HTTP/1.1" 200 5 "-" "curl/8"
+ * const w3c = AccessLog.w3c(entry)
+ * console.log(w3c) // => 2026-10-10 13:55:36 198.51.100.4 GET /orders/7 HTTP/1.1 200 5 0 0.012 curl/8 -
+ * ```
+ *
+ * @see https://httpd.apache.org/docs/current/logs.html#combined
+ * @category formatters
+ * @since 0.1.0
+ */
+export const combined: (entry: Entry) => string = accessLine.combined
+
+/**
+ * An entry as an object in a line, with the members of {@link Entry}; those that are `undefined` are left out.
+ *
+ * @category formatters
+ * @since 0.1.0
+ */
+export const json: (entry: Entry) => string = accessLine.json
+
+/**
+ * An entry in the W3C extended log file format, with the fields of {@link w3cDirectives}; `-` stands for what is not known,
+ * `+` for a space.
+ *
+ * @see https://www.w3.org/TR/WD-logfile.html
+ * @category formatters
+ * @since 0.1.0
+ */
+export const w3c: (entry: Entry) => string = accessLine.w3c
+
+/**
+ * The two lines that a file of {@link w3c} lines begins with.
+ *
+ * @category formatters
+ * @since 0.1.0
+ */
+export const w3cDirectives: string = accessLine.w3cDirectives
+
 type Write = (entry: Entry, level: LogLevel.Severity) => Effect.Effect<void>
 
 const writer = (format: NonNullable<Options["format"]>): Write => {
   if (typeof format === "function") return (entry, level) => Effect.logWithLevel(level)(format(entry))
-  switch (requireOneOf("format", format, ["structured", "combined", "json"])) {
+  switch (requireOneOf("format", format, ["structured", "combined", "json", "w3c"])) {
     case "combined":
       return writer(accessLine.combined)
     case "json":
       return writer(accessLine.json)
+    case "w3c":
+      return writer(accessLine.w3c)
     case "structured":
       return (entry, level) =>
         Effect.annotateLogs(Effect.logWithLevel(level)(accessLine.short(entry)), accessLine.annotations(entry))

@@ -119,26 +119,42 @@ export const make = (options: Options = {}): Middleware.Middleware<never, never,
 /** The attributes of a series; those that are `undefined` are left out. */
 type Attributes = Readonly<Record<string, string | undefined>>
 
+type Update = Metric.Metric<number, unknown>
+
+/** What is recorded of an exchange that has ended. */
+interface Ended {
+  readonly duration: Update
+  readonly requestSize: Update
+  readonly responseSize: Update
+}
+
 interface Instruments {
-  readonly duration: (attributes: Attributes) => Metric.Metric<number, unknown>
-  readonly requestSize: (attributes: Attributes) => Metric.Metric<number, unknown>
-  readonly responseSize: (attributes: Attributes) => Metric.Metric<number, unknown>
-  readonly active: (attributes: Attributes) => Metric.Metric<number, unknown>
+  readonly ended: (attributes: Attributes) => Ended
+  readonly active: (attributes: Attributes) => Update
 }
 
 const makeInstruments = (options: Options): Instruments => {
   const maxSeries = requireCount("maxSeries", options.maxSeries ?? 2000)
   const seconds = requireRising("durationBoundaries", options.durationBoundaries ?? durationBoundaries)
   const bytes = requireRising("sizeBoundaries", options.sizeBoundaries ?? sizeBoundaries)
-  const histogram = (name: string, description: string, unit: string, boundaries: ReadonlyArray<number>) =>
-    series(
-      maxSeries,
-      (attributes) => Metric.histogram(name, { description, boundaries, attributes: { unit, ...attributes } })
-    )
   return {
-    duration: histogram("http.server.request.duration", "Duration of HTTP server requests.", "s", seconds),
-    requestSize: histogram("http.server.request.body.size", "Size of HTTP server request bodies.", "By", bytes),
-    responseSize: histogram("http.server.response.body.size", "Size of HTTP server response bodies.", "By", bytes),
+    ended: series(maxSeries, (attributes) => ({
+      duration: Metric.histogram("http.server.request.duration", {
+        description: "Duration of HTTP server requests.",
+        boundaries: seconds,
+        attributes: { unit: "s", ...attributes }
+      }),
+      requestSize: Metric.histogram("http.server.request.body.size", {
+        description: "Size of HTTP server request bodies.",
+        boundaries: bytes,
+        attributes: { unit: "By", ...attributes }
+      }),
+      responseSize: Metric.histogram("http.server.response.body.size", {
+        description: "Size of HTTP server response bodies.",
+        boundaries: bytes,
+        attributes: { unit: "By", ...attributes }
+      })
+    })),
     active: series(maxSeries, (attributes) =>
       Metric.gauge("http.server.active_requests", {
         description: "Number of active HTTP server requests.",
@@ -147,7 +163,7 @@ const makeInstruments = (options: Options): Instruments => {
   }
 }
 
-/** One metric for each combination of attributes, made when it is first seen. */
+/** What belongs to each combination of attributes, made when it is first seen. */
 const series = <M>(
   maxSeries: number,
   make: (attributes: Readonly<Record<string, string>>) => M
@@ -205,17 +221,17 @@ const measure = (
     const owner = exchange.attributes.get(ownerKey) as Owner | undefined
     if (owner !== undefined && owner.instruments !== instruments) return
     owner?.end()
-    const attributes: Attributes = {
+    const { duration, requestSize, responseSize } = instruments.ended({
       "http.request.method": methodOf(exchange),
       "http.route": exchange.route,
       "http.response.status_code": exchange.status === undefined ? undefined : String(exchange.status),
       "url.scheme": schemeOf(exchange),
       "network.protocol.version": versionOf(exchange),
       "error.type": errorTypeOf(exchange)
-    }
-    instruments.duration(attributes).updateUnsafe(exchange.duration / 1000, context)
-    instruments.requestSize(attributes).updateUnsafe(exchange.bytesIn, context)
-    instruments.responseSize(attributes).updateUnsafe(exchange.bytesOut, context)
+    })
+    duration.updateUnsafe(exchange.duration / 1000, context)
+    requestSize.updateUnsafe(exchange.bytesIn, context)
+    responseSize.updateUnsafe(exchange.bytesOut, context)
   })
 
 /**

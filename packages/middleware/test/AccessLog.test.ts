@@ -235,7 +235,8 @@ describe("AccessLog", () => {
       const edge = Middleware.stack(
         AccessLog.make(),
         AccessLog.make({ format: "combined" }),
-        AccessLog.make({ format: "json" })
+        AccessLog.make({ format: "json" }),
+        AccessLog.make({ format: "w3c" })
       )
       const server = yield* start(Server.layer(Route.get("/*", hello), { edge }))
       const fields = `authorization: Basic ${secret}\r\ncookie: a=${secret}\r\nreferer: http://a/?t=${secret}\r\n`
@@ -245,9 +246,9 @@ describe("AccessLog", () => {
         `GET http://u:${secret}@a/b?t=${secret} HTTP/1.1\r\nhost: a\r\n${fields}connection: close\r\n\r\n`
       )
       yield* settled(server)
-      assert.strictEqual(lines.length, 6)
+      assert.strictEqual(lines.length, 8)
       assert.notInclude(JSON.stringify(lines), secret)
-      assert.deepStrictEqual([lines[0].message, lines[3].message.slice(0, 7)], ["GET /a 200", "GET /b "])
+      assert.deepStrictEqual([lines[0].message, lines[4].message.slice(0, 7)], ["GET /a 200", "GET /b "])
     }).pipe(Effect.provide(layer))
   })
 
@@ -312,6 +313,26 @@ describe("AccessLog", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("w3c is a line of the extended log file format, which a client can't break out of", () => {
+    const { layer, lines } = logs()
+    return Effect.gen(function*() {
+      yield* TestClock.setTime(Date.UTC(2026, 9, 10, 13, 55, 36))
+      const server = yield* start(Server.layer(Route.get("/*", hello), { edge: AccessLog.make({ format: "w3c" }) }))
+      yield* raw(server, "GET /a?b HTTP/1.1\r\nhost: a\r\nuser-agent: a b\tc\r\nconnection: close\r\n\r\n")
+      yield* raw(server, "nonsense\r\n\r\n")
+      yield* settled(server)
+      assert.strictEqual(
+        AccessLog.w3cDirectives,
+        "#Version: 1.0\n#Fields: date time c-ip cs-method cs-uri-stem cs-version sc-status sc-bytes cs-bytes " +
+          "time-taken cs(User-Agent) cs(Referer)"
+      )
+      assert.deepStrictEqual(lines.map(({ message }) => message), [
+        "2026-10-10 13:55:36 127.0.0.1 GET /a HTTP/1.1 200 5 0 0.000 a+b?c -",
+        "2026-10-10 13:55:36 127.0.0.1 - - - 400 57 0 0.000 - -"
+      ])
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("json is an object in a line", () => {
     const { layer, lines } = logs()
     return Effect.gen(function*() {
@@ -365,7 +386,7 @@ describe("AccessLog", () => {
   it("refuses a format that there is not", () => {
     assert.strictEqual(
       refused(() => AccessLog.make({ format: "common" as "combined" })),
-      "RangeError: format must be one of structured, combined, json, got common"
+      "RangeError: format must be one of structured, combined, json, w3c, got common"
     )
   })
 })

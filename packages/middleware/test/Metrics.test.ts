@@ -4,6 +4,7 @@ import * as Server from "@sluice/core/Server"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
@@ -94,6 +95,16 @@ describe("Metrics", () => {
       ])
       assert.deepStrictEqual(yield* active, [0])
     })), 60_000)
+
+  it.effect("C53 C54 status and size are the wire's, whatever a hook makes of the response", () =>
+    own(Effect.gen(function*() {
+      const hook = HttpEffect.appendPreResponseHandler(() => Effect.succeed(HttpServerResponse.empty({ status: 304 })))
+      const server = yield* start(Server.layer(Route.get("/", Effect.andThen(hook, ok)), { edge: Metrics.make() }))
+      yield* send(server)
+      yield* settled(server)
+      assert.deepStrictEqual((yield* durations).map((one) => one["http.response.status_code"]), ["304"])
+      assert.strictEqual(histogram(yield* named("http.server.response.body.size")).sum, 0)
+    })))
 
   it.effect("series beyond the bound are counted together", () =>
     own(Effect.gen(function*() {

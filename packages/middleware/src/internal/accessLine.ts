@@ -57,3 +57,27 @@ const date = (time: number): string => {
   const [, day, month, year, clock] = new Date(time).toUTCString().split(" ")
   return `${day}/${month}/${year}:${clock} +0000`
 }
+
+/** @see https://www.w3.org/TR/WD-logfile.html */
+const w3cFields: ReadonlyArray<readonly [name: string, value: (entry: Entry) => string | number | undefined]> = [
+  ["date", ({ time }) => new Date(time).toISOString().slice(0, 10)],
+  ["time", ({ time }) => new Date(time).toISOString().slice(11, 19)],
+  ["c-ip", ({ clientAddress }) => clientAddress],
+  ["cs-method", ({ method }) => method],
+  ["cs-uri-stem", ({ path }) => path],
+  ["cs-version", ({ httpVersion, method }) => method === "" ? undefined : `HTTP/${httpVersion}`],
+  ["sc-status", ({ status }) => status],
+  ["sc-bytes", ({ bytesOut }) => bytesOut],
+  ["cs-bytes", ({ bytesIn }) => bytesIn],
+  ["time-taken", ({ duration }) => (duration / 1000).toFixed(3)],
+  ["cs(User-Agent)", ({ userAgent }) => userAgent],
+  ["cs(Referer)", ({ referer }) => referer]
+]
+
+/** The directives that a log file begins with. */
+export const w3cDirectives = `#Version: 1.0\n#Fields: ${w3cFields.map(([name]) => name).join(" ")}`
+
+export const w3c = (entry: Entry): string => w3cFields.map(([, value]) => w3cText(String(value(entry) ?? ""))).join(" ")
+
+/** No field may hold a space, which divides them. */
+const w3cText = (text: string): string => text === "" ? "-" : text.replaceAll(/\s/g, "+")
