@@ -5,11 +5,13 @@ import * as Reporter from "@sluice/core/Reporter"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
 import * as TrustedPeers from "@sluice/core/TrustedPeers"
+import * as ByteSize from "effect/ByteSize"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
@@ -145,6 +147,18 @@ describe("RequestId", () => {
       const timedOut = yield* Fiber.join(slow)
       assert.strictEqual(timedOut.status, 503)
       assert.match(timedOut.headers.get("x-request-id") ?? "", version7)
+    }))
+
+  it.effect("C51 a 413 carries the id", () =>
+    Effect.gen(function*() {
+      const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => request.text).pipe(
+        Effect.map((text) => HttpServerResponse.text(text)),
+        Effect.provideService(HttpServerRequest.MaxBodySize, ByteSize.bytes(10))
+      )
+      const server = yield* start(Server.layer(Route.post("/", handler), { edge: RequestId.make() }))
+      const { headers, status } = yield* send(server, "/", { method: "POST", body: "x".repeat(20) })
+      assert.strictEqual(status, 413)
+      assert.match(headers.get("x-request-id") ?? "", version7)
     }))
 
   it.effect("C104 a background fiber that was started outside the request sends no id", () =>
