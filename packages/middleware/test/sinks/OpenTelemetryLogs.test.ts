@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as OpenTelemetryLogs from "../../src/sinks/OpenTelemetryLogs.ts"
+import { logs } from "../kit.ts"
 import { collector } from "../utils/collector.ts"
 import { failOnce, survives, traceId } from "../utils/failing.ts"
 
@@ -68,7 +69,7 @@ describe("sinks/OpenTelemetryLogs", () => {
       assert.include(JSON.stringify(attributes["report.breadcrumbs"]), "paid")
       assert.notInclude(body, "secret")
       assert.notInclude(body, "hidden")
-    }))
+    }).pipe(Effect.provide(logs().layer)))
 
   it.live("a service that is down or slow changes nothing, and what it did not take is counted", () =>
     survives((url, policy) =>

@@ -13,7 +13,7 @@ import * as Metric from "effect/Metric"
 import * as Reporting from "../../src/Reporting.ts"
 import * as RequestId from "../../src/RequestId.ts"
 import * as Tracing from "../../src/Tracing.ts"
-import { send, settled, start } from "../kit.ts"
+import { logs, send, settled, start } from "../kit.ts"
 import { collector } from "./collector.ts"
 
 export const traceId = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -57,17 +57,18 @@ export const survives = (live: (url: string, policy: Reporter.Policy) => Layer.L
     const gone = yield* Effect.scoped(collector())
     const policy: Reporter.Policy = { flushTimeout: "300 millis", sinkTimeout: "200 millis" }
     for (const { url } of [refusing, silent, gone]) {
-      const began = performance.now()
       yield* Effect.scoped(Effect.gen(function*() {
         yield* Effect.provide(failOnce, yield* Layer.build(live(url, policy)))
       }))
-      // Far below what any SDK waits for by itself.
-      assert.isBelow(performance.now() - began, 4000)
     }
     assert.strictEqual((yield* lost("sink")) + (yield* lost("deadline")), 3)
     assert.isAbove(refusing.received.length, 0)
     assert.isAbove(silent.received.length, 0)
-  }).pipe(Effect.scoped, Effect.provideServiceEffect(Metric.MetricRegistry, Effect.sync(() => new Map())))
+  }).pipe(
+    Effect.scoped,
+    Effect.provideServiceEffect(Metric.MetricRegistry, Effect.sync(() => new Map())),
+    Effect.provide(logs().layer)
+  )
 
 /** What listens to the process and to promises: an SDK that was told not to must add nothing. */
 export const handlers = (): Record<string, number> =>
