@@ -13,7 +13,8 @@
  *
  * Calls through a client of `OutgoingFields.withClient` and through the proxy carry `traceparent`, `tracestate` and
  * `baggage`. Where Effect's client makes a span of its own, that span is the parent which the next service sees. The proxy
- * relays none of the client's own fields of these names, and no `b3`.
+ * relays neither `traceparent` nor `tracestate` of the client's own, nor `b3`. Its `baggage` it relays, like any other
+ * field, only where the trace is continued and {@link Options.baggage} is off.
  *
  * **Gotchas** `Route.below(Tracing.make())` traces the matched route only. A request that never reaches a pipeline
  * (malformed, over a limit) has no span. With `continue: "always"`, which is the default, clients choose trace ids and
