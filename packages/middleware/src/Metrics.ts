@@ -134,7 +134,7 @@ interface Instruments {
 }
 
 const makeInstruments = (options: Options): Instruments => {
-  const maxSeries = requireCount("maxSeries", options.maxSeries ?? 2000)
+  const maxSeries = requireCount("maxSeries", options.maxSeries ?? 2000, 1)
   const seconds = requireRising("durationBoundaries", options.durationBoundaries ?? durationBoundaries)
   const bytes = requireRising("sizeBoundaries", options.sizeBoundaries ?? sizeBoundaries)
   return {

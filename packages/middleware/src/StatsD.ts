@@ -109,7 +109,7 @@ interface Settings {
 }
 
 const resolve = (options: Options): Settings => {
-  const port = requireCount("port", options.port ?? 8125)
+  const port = requireCount("port", options.port ?? 8125, 1)
   if (port > 65_535) throw new RangeError(`port must be at most 65535, got ${port}`)
   return {
     host: options.host ?? "127.0.0.1",
@@ -118,7 +118,7 @@ const resolve = (options: Options): Settings => {
     prefix: options.prefix === undefined ? "" : `${options.prefix}.`,
     tags: options.tags ?? {},
     flushInterval: requireDuration("flushInterval", options.flushInterval ?? "10 seconds"),
-    maxDatagramSize: requireCount("maxDatagramSize", options.maxDatagramSize ?? 1432)
+    maxDatagramSize: requireCount("maxDatagramSize", options.maxDatagramSize ?? 1432, 1)
   }
 }
 

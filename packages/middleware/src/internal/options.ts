@@ -81,9 +81,3 @@ export const requireMethod = (name: string, value: string): string => {
   if (token.test(value)) return value
   throw new RangeError(`${name} must be a method, got ${JSON.stringify(value)}`)
 }
-
-/** A whole number above 0, or a `RangeError` that names the option. */
-export const requireCount = (name: string, value: number): number => {
-  if (Number.isSafeInteger(value) && value > 0) return value
-  throw new RangeError(`${name} must be a whole number above 0, got ${value}`)
-}
