@@ -8,7 +8,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 
-const listen = <E>(layer: Layer.Layer<Server.Server, E, NodeServer.NodeServer>) =>
+/** A server on a free port. */
+export const listen = <E>(layer: Layer.Layer<Server.Server, E, NodeServer.NodeServer>) =>
   Layer.build(Layer.provide(layer, NodeServer.layer({ port: 0, clocks: { keepAlive: "10 minutes" } }))).pipe(
     Effect.map(Context.get(Server.Server))
   )

@@ -234,7 +234,7 @@ describe("Metrics", () => {
     )
     assert.strictEqual(
       refused(() => Metrics.make({ maxSeries: 0 })),
-      "RangeError: maxSeries must be a whole number above 0, got 0"
+      "RangeError: maxSeries must be a whole number of at least 1, got 0"
     )
   })
 })
