@@ -12,8 +12,9 @@
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Fields from "./Fields.ts"
@@ -114,10 +115,17 @@ export interface Ended extends Exchange {
  * @category getters
  * @since 0.1.0
  */
-export const current: Effect.Effect<Exchange, never, HttpServerRequest.HttpServerRequest> = Effect.map(
-  HttpServerRequest.HttpServerRequest,
-  (request) => stateOf(request)
+export const current: Effect.Effect<Exchange, never, HttpServerRequest.HttpServerRequest> = Effect.withFiber(
+  (fiber) => Effect.succeed(stateOf(fiber))
 )
+
+/**
+ * {@link current} for a middleware that runs on every request and has the fiber at hand. Throws outside a request.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const currentUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): Exchange => stateOf(fiber)
 
 /**
  * Leaves something for the observers of this exchange, such as `("user.id", id)`.
@@ -128,8 +136,17 @@ export const current: Effect.Effect<Exchange, never, HttpServerRequest.HttpServe
 export const annotate = (
   key: string,
   value: unknown
-): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
-  Effect.map(HttpServerRequest.HttpServerRequest, (request) => stateOf(request).annotate(key, value))
+): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> => onState((state) => state.annotate(key, value))
+
+/**
+ * {@link annotate} as a plain call.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const annotateUnsafe = (self: Exchange, key: string, value: unknown): void =>
+  // Sound: `current` and the observers are where an exchange comes from, and both hand out the state itself.
+  (self as ExchangeState).annotate(key, value)
 
 /**
  * Records the failure behind a response that a handler or middleware is about to return, so that reports have it.
@@ -139,8 +156,7 @@ export const annotate = (
  */
 export const noteCause = (
   cause: Cause.Cause<unknown>
-): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
-  Effect.map(HttpServerRequest.HttpServerRequest, (request) => stateOf(request).noteCause(cause))
+): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> => onState((state) => state.noteCause(cause))
 
 /**
  * Registers an edit of the response head for this exchange. Edits run when the head is written, on a handler's value, a
@@ -151,8 +167,17 @@ export const noteCause = (
  */
 export const editHead = (
   edit: HeadEdit
-): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
-  Effect.map(HttpServerRequest.HttpServerRequest, (request) => stateOf(request).addHeadEdit(edit))
+): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> => onState((state) => state.addHeadEdit(edit))
+
+/**
+ * {@link editHead} as a plain call.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const editHeadUnsafe = (self: Exchange, edit: HeadEdit): void =>
+  // Sound: as above.
+  (self as ExchangeState).addHeadEdit(edit)
 
 /**
  * Another response in place of the one that is about to leave, or the same.
@@ -176,7 +201,7 @@ export type Rewrite = (response: HttpServerResponse.HttpServerResponse) => Effec
  * @since 0.1.0
  */
 export const rewrite = (f: Rewrite): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
-  Effect.map(HttpServerRequest.HttpServerRequest, (request) => stateOf(request).addRewrite(f))
+  onState((state) => state.addRewrite(f))
 
 /**
  * Calls back once when the response head is written, at once when it has been, and never when there is none. What it
@@ -191,7 +216,7 @@ export const rewrite = (f: Rewrite): Effect.Effect<void, never, HttpServerReques
  * @since 0.1.0
  */
 export const onHead = (self: Exchange, callback: () => void): () => void =>
-  // Sound: `current` and the observers are where an exchange comes from, and both hand out the state itself.
+  // Sound: as above.
   (self as ExchangeState).onHead(callback)
 
 /**
@@ -210,4 +235,13 @@ export const onEnd = (self: Exchange, callback: () => void): () => void =>
   // Sound: as above.
   (self as ExchangeState).onEnded(callback)
 
-const stateOf = (request: HttpServerRequest.HttpServerRequest) => exchangeOf(request, Fiber.getCurrent()!)
+const stateOf = (fiber: Fiber.Fiber<unknown, unknown>): ExchangeState =>
+  exchangeOf(Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest), fiber)
+
+const onState = (
+  f: (state: ExchangeState) => void
+): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
+  Effect.withFiber((fiber) => {
+    f(stateOf(fiber))
+    return Effect.void
+  })

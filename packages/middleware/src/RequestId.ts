@@ -25,8 +25,11 @@ import * as OutgoingFields from "@sluice/core/OutgoingFields"
 import * as RequestService from "@sluice/core/RequestService"
 import * as TrustedPeers from "@sluice/core/TrustedPeers"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as References from "effect/References"
 import { requestIdKey, requestIdOf } from "./internal/attributes.ts"
 import { requireFieldName } from "./internal/options.ts"
 import { uuid7 } from "./internal/uuid7.ts"
@@ -87,27 +90,28 @@ export const make = <R = never>(
   return Middleware.make<RequestId, never, R | HttpServerRequest>(
     "RequestId",
     (handler) =>
-      Effect.flatMap(
-        Exchange.current,
-        (exchange) => Effect.flatMap(identify(exchange), (id) => withId(handler, header, id))
-      ),
+      Effect.withFiber((fiber) => {
+        const id = identify(Exchange.currentUnsafe(fiber), fiber.context)
+        return typeof id === "string"
+          ? withId(handler, fiber, header, id)
+          : Effect.flatMap(id, (id) => withId(handler, fiber, header, id))
+      }),
     { response: "head" }
   )
 }
 
 const grammar = /^[\w.\-=]{1,128}$/
 
+/** The id, or what makes it. */
 const identifier = <R>(header: string, options: Options<R>) => {
   const trusts = trustOf(options.trust)
-  const generate: Effect.Effect<string, never, R> = options.generate === undefined
-    ? generated
-    : Effect.flatMap(options.generate, checked)
-  return (exchange: Exchange.Exchange): Effect.Effect<string, never, R> => {
+  const generate = options.generate === undefined ? undefined : Effect.flatMap(options.generate, checked)
+  return (exchange: Exchange.Exchange, context: Context.Context<never>): string | Effect.Effect<string, never, R> => {
     const known = requestIdOf(exchange)
-    if (known !== undefined) return Effect.succeed(known)
+    if (known !== undefined) return known
     const sent = sentBy(exchange, header)
-    if (sent === undefined) return generate
-    return Effect.flatMap(trusts(exchange), (trusted) => trusted ? Effect.succeed(sent) : generate)
+    if (sent !== undefined && trusts(exchange, context)) return sent
+    return generate ?? uuid7(Context.get(context, Clock.Clock).currentTimeMillisUnsafe())
   }
 }
 
@@ -117,13 +121,11 @@ const sentBy = (exchange: Exchange.Exchange, header: string): string | undefined
   return lines.length === 1 && grammar.test(lines[0]) ? lines[0] : undefined
 }
 
-const trustOf = (trust: Options["trust"]): (exchange: Exchange.Exchange) => Effect.Effect<boolean> => {
-  if (typeof trust === "function") return (exchange) => Effect.sync(() => trust(exchange))
-  const peers = trust === undefined ? TrustedPeers.TrustedPeers : Effect.succeed(trust)
-  return (exchange) => Effect.map(peers, (peers) => peers.peer(exchange.peerAddress).trusted)
-}
-
-const generated: Effect.Effect<string> = Effect.map(Clock.currentTimeMillis, uuid7)
+const trustOf =
+  (trust: Options["trust"]) => (exchange: Exchange.Exchange, context: Context.Context<never>): boolean => {
+    if (typeof trust === "function") return trust(exchange)
+    return (trust ?? Context.get(context, TrustedPeers.TrustedPeers)).peer(exchange.peerAddress).trusted
+  }
 
 const checked = (id: string): Effect.Effect<string> =>
   grammar.test(id)
@@ -132,13 +134,31 @@ const checked = (id: string): Effect.Effect<string> =>
 
 const withId = <E, R>(
   handler: Handler<E, R>,
+  fiber: Fiber.Fiber<unknown, unknown>,
   header: string,
   id: string
-): Handler<E, Exclude<R, RequestId> | HttpServerRequest> =>
-  Effect.gen(function*() {
-    yield* Exchange.annotate(requestIdKey, id)
-    yield* Exchange.editHead((head) => head.set(header, id))
-    yield* Effect.annotateCurrentSpan(requestIdKey, id)
-    const identified = Effect.annotateLogs(Effect.provideService(handler, RequestId, id), requestIdKey, id)
-    return yield* OutgoingFields.add(identified, header, id)
-  })
+): Handler<E, Exclude<R, RequestId> | HttpServerRequest> => {
+  const exchange = Exchange.currentUnsafe(fiber)
+  Exchange.annotateUnsafe(exchange, requestIdKey, id)
+  Exchange.editHeadUnsafe(exchange, (head) => head.set(header, id))
+  // One step for the three, since each would be a frame of the fiber's stack.
+  const identified = Effect.updateContext(
+    handler,
+    (context: Context.Context<Exclude<R, RequestId>>) =>
+      // Sound: it has the one service that it did not have.
+      withServices(context, header, id) as Context.Context<R>
+  )
+  return fiber.cache.span === undefined
+    ? identified
+    : Effect.andThen(Effect.annotateCurrentSpan(requestIdKey, id), identified)
+}
+
+const withServices = <R>(context: Context.Context<R>, header: string, id: string): Context.Context<R | RequestId> => {
+  const annotations = { ...Context.get(context, References.CurrentLogAnnotations), [requestIdKey]: id }
+  const outgoing = Fields.set(Context.get(context, OutgoingFields.Current), header, id)
+  return context.pipe(
+    Context.add(RequestId, id),
+    Context.add(References.CurrentLogAnnotations, annotations),
+    Context.add(OutgoingFields.Current, outgoing)
+  )
+}

@@ -250,12 +250,19 @@ export class ExchangeState implements Exchange {
 }
 
 const runObservers = (observers: ReadonlyArray<Observer>, exchange: Ended): Fiber.Fiber<void> =>
-  Effect.runFork(Effect.forEach(observers, ({ context, observe }) =>
-    Effect.provideContext(
-      Effect.catchCause(Effect.suspend(() => observe(exchange)), (cause) =>
-        Effect.logWarning("an observer of an exchange failed", cause)),
-      context
-    ), { discard: true }))
+  observers.length === 1
+    ? Effect.runForkWith(observers[0].context)(told(observers[0], exchange))
+    : Effect.runFork(
+      Effect.forEach(observers, (observer) => Effect.provideContext(told(observer, exchange), observer.context), {
+        discard: true
+      })
+    )
+
+const told = ({ observe }: Observer, exchange: Ended): Effect.Effect<void> =>
+  Effect.catchCause(
+    Effect.suspend(() => observe(exchange)),
+    (cause) => Effect.logWarning("an observer of an exchange failed", cause)
+  )
 
 /** How a cause ends an exchange; `undefined` when it is an answer like any other (a 4xx). */
 const outcomeOf = (cause: Cause.Cause<unknown>, status: number, phase: Phase): Outcome | undefined => {

@@ -27,8 +27,13 @@ export const annotations = (entry: Entry): Record<string, unknown> =>
     "exchange.ttfb": entry.firstByteAfter === undefined ? undefined : millis(entry.firstByteAfter)
   })
 
-const defined = (record: Record<string, unknown>): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined))
+const defined = (record: Record<string, unknown>): Record<string, unknown> => {
+  const out: Record<string, unknown> = {}
+  for (const key in record) {
+    if (record[key] !== undefined) out[key] = record[key]
+  }
+  return out
+}
 
 /** An object in a line, with the members of the entry; those that are `undefined` are left out. */
 export const json = (entry: Entry): string =>
