@@ -2,7 +2,7 @@
  * What each middleware costs: CPU time a request, beside the same server without it.
  *
  * `pnpm bench:middleware` measures all of `stacks.ts`; names as arguments (`AccessLog RequestId`) choose some. Every stack
- * is a process that stays for the whole run; this one sends the requests, over kept connections, in rounds: some to the
+ * is a process of its own; this one sends the requests, over kept connections, in rounds: some to the
  * empty stack, some to the other, in turn, so that whatever else the machine does meets both. Counted is the CPU time of
  * the server's process, collections of garbage and compilation included; the cost is the median of the differences
  * within a round. `--beside FOLDER` measures another checkout of this repository in the same rounds, to see what a change
@@ -20,9 +20,9 @@ import { empty, stacks } from "./stacks.ts"
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
-    rounds: { type: "string", default: "40" },
-    requests: { type: "string", default: "1000" },
-    warmup: { type: "string", default: "10000" },
+    rounds: { type: "string", default: "60" },
+    requests: { type: "string", default: "320" },
+    warmup: { type: "string", default: "15000" },
     beside: { type: "string" },
     json: { type: "string" }
   }
@@ -89,26 +89,20 @@ const summary = (numbers: ReadonlyArray<number>) => {
 
 const shown = (value: number): string => value.toFixed(1)
 
-/** A checkout, and its empty stack. */
-interface Checkout {
-  readonly folder: string
-  readonly baseline: Running
-}
-
-const checkout = async (folder: string): Promise<Checkout> => {
+/** Both are new, so that neither has had more requests to be compiled by than the other. */
+const startPair = async (name: string, folder: string) => {
   const baseline = await start(empty, folder)
+  const subject = await start(name, folder)
+  const totals: Array<number> = []
+  const costs: Array<number> = []
   await baseline.cost(warmup)
-  return { folder, baseline }
+  await subject.cost(warmup)
+  return { baseline, subject, totals, costs }
 }
 
 const measure = async (name: string) => {
-  const pairs = await Promise.all(checkouts.map(async ({ baseline, folder }) => {
-    const subject = await start(name, folder)
-    const totals: Array<number> = []
-    const costs: Array<number> = []
-    return { baseline, subject, totals, costs }
-  }))
-  for (const { subject } of pairs) await subject.cost(warmup)
+  const pairs = []
+  for (const folder of folders) pairs.push(await startPair(name, folder))
   for (let round = 0; round < rounds; round++) {
     for (const { baseline, costs, subject, totals } of pairs) {
       // Whoever is first in a round is second in the next.
@@ -120,14 +114,15 @@ const measure = async (name: string) => {
       costs.push(withIt - without)
     }
   }
-  for (const { subject } of pairs) subject.stop()
+  for (const { baseline, subject } of pairs) {
+    baseline.stop()
+    subject.stop()
+  }
   return { name, measured: pairs.map(({ costs, totals }) => ({ total: summary(totals), cost: summary(costs) })) }
 }
 
 const folders = [import.meta.dirname]
 if (values.beside !== undefined) folders.push(join(values.beside, "benchmarks"))
-const checkouts: Array<Checkout> = []
-for (const folder of folders) checkouts.push(await checkout(folder))
 
 console.log(`µs of CPU a request; medians of ${rounds} rounds of ${requests} requests (middle half of the rounds)`)
 console.log(`Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}\n`)
@@ -145,7 +140,6 @@ for (const name of names) {
   ])
   console.log(`| ${name} | ${cells.join(" | ")} |`)
 }
-for (const { baseline } of checkouts) baseline.stop()
 if (values.json !== undefined) {
   const run = { node: process.version, cpu: cpus()[0]?.model, rounds, requests, connections }
   writeFileSync(values.json, `${JSON.stringify({ ...run, unit: "µs of CPU a request", results }, undefined, 2)}\n`)

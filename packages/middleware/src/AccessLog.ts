@@ -23,6 +23,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as LogLevel from "effect/LogLevel"
+import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import * as accessLine from "./internal/accessLine.ts"
 import { requestIdOf, traceOf } from "./internal/attributes.ts"
@@ -213,7 +214,11 @@ const writer = (format: NonNullable<Options["format"]>): Write => {
       return writer(accessLine.w3c)
     case "structured":
       return (entry, level) =>
-        Effect.annotateLogs(Effect.logWithLevel(level)(accessLine.short(entry)), accessLine.annotations(entry))
+        Effect.updateService(
+          Effect.logWithLevel(level)(accessLine.short(entry)),
+          References.CurrentLogAnnotations,
+          (before) => accessLine.annotations(entry, before)
+        )
   }
 }
 

@@ -106,7 +106,7 @@ export const make = (
     "Reporting",
     Middleware.compose(
       Middleware.observe<Reporter.Reporter>("observe", (exchange) => reportOnce(exchange, when)),
-      Middleware.provide(Incident.Incident, Effect.map(pageOfRequest, (page) => page.notebook.incident))
+      Middleware.provide(Incident.Incident, incident)
     )
   )
 }
@@ -123,12 +123,17 @@ const pageIn = (exchange: Exchange.Exchange): Page | undefined =>
   // Sound: nothing else writes under this key.
   exchange.attributes.get(pageKey) as Page | undefined
 
-const pageOfRequest: Effect.Effect<Page, never, HttpServerRequest> = Effect.flatMap(Exchange.current, (exchange) => {
+const pageOf = (exchange: Exchange.Exchange): Page => {
   const known = pageIn(exchange)
-  if (known !== undefined) return Effect.succeed(known)
+  if (known !== undefined) return known
   const page: Page = { notebook: Incident.make(), reported: false }
-  return Effect.as(Exchange.annotate(pageKey, page), page)
-})
+  Exchange.annotateUnsafe(exchange, pageKey, page)
+  return page
+}
+
+const incident: Effect.Effect<Incident.Incident["Service"], never, HttpServerRequest> = Effect.withFiber((fiber) =>
+  Effect.succeed(pageOf(Exchange.currentUnsafe(fiber)).notebook.incident)
+)
 
 const reportOnce = (
   exchange: Exchange.Ended,
@@ -163,6 +168,7 @@ const causeOf = (
   exchange: Cause.Cause<unknown> | undefined,
   incident: Cause.Cause<unknown> | undefined
 ): Cause.Cause<unknown> => {
+  if (exchange === undefined && incident === undefined) return Cause.empty
   const both = Cause.combine(exchange ?? Cause.empty, incident ?? Cause.empty)
   return Cause.fromReasons(
     both.reasons.filter((reason) =>

@@ -303,7 +303,7 @@ const editOf = (fields: ReadonlyArray<Field>, removePoweredBy: boolean): Edit =>
       ]
       return (head) => {
         for (const [name, value] of all) {
-          if (head.get(name) === undefined) head.set(name, value)
+          if (head.get(name) === undefined) head.append(name, value)
         }
         if (removePoweredBy) head.remove("x-powered-by")
       }

@@ -385,17 +385,16 @@ const timed = <E, R>(
   after: number,
   error: () => HandlerTimeout
 ): Handler<E | HandlerTimeout, R | HttpServerRequest> =>
-  Effect.flatMap(Exchange.current, (exchange) =>
-    Effect.withFiber((fiber) => {
-      const outer = fiber.getRef(Running)
-      const { clocks, until } = clocksOf(exchange, outer, fiber.getRef(Deadline.Current))
-      return Deadline.enforce(Effect.provideService(handler, Running, clocks), {
-        clock: "handler",
-        after,
-        orElse: () => Effect.fail(error()),
-        until
-      })
-    }))
+  Effect.withFiber((fiber) => {
+    const outer = fiber.getRef(Running)
+    const { clocks, until } = clocksOf(Exchange.currentUnsafe(fiber), outer, fiber.getRef(Deadline.Current))
+    return Deadline.enforce(Effect.provideService(handler, Running, clocks), {
+      clock: "handler",
+      after,
+      orElse: () => Effect.fail(error()),
+      until
+    })
+  })
 
 /** A clock that {@link none} can stop, also before it has been started: the handler's first steps come before that. */
 const clocksOf = (

@@ -89,7 +89,7 @@ export class SluiceResponse extends NodeResponse {
     this.exchange = request[exchangeKey] ??= new ExchangeState(arrivalOf(request, timing))
     this.exchange.carrier = this
     this.exchange.wire = true
-    this.once("close", endExchange)
+    this.on("close", endExchange)
   }
 
   override writeHead(...args: WriteHeadArgs): this {

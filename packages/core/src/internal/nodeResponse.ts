@@ -67,7 +67,9 @@ const flatten = (headers: HeadersInput): Array<string> => {
     for (const item of headers) out.push(String(item))
     return out
   }
-  for (const [name, value] of Object.entries(headers)) pushValues(out, name, value)
+  // Sound: what is no array is a record; the check for arrays does not see readonly ones.
+  const record = headers as OutgoingHttpHeaders
+  for (const name of Object.keys(record)) pushValues(out, name, record[name])
   return out
 }
 
