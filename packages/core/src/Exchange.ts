@@ -18,8 +18,10 @@ import type * as Fiber from "effect/Fiber"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Fields from "./Fields.ts"
+import type { Handler } from "./Handler.ts"
 import { exchangeOf } from "./internal/attach.ts"
 import type { ExchangeState } from "./internal/exchangeState.ts"
+import { editValue } from "./internal/valueResponse.ts"
 import type { HeadEdit } from "./ResponseHead.ts"
 
 /**
@@ -202,6 +204,47 @@ export type Rewrite = (response: HttpServerResponse.HttpServerResponse) => Effec
  */
 export const rewrite = (f: Rewrite): Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> =>
   onState((state) => state.addRewrite(f))
+
+/**
+ * Says that the response's value is going to be read or replaced, as a middleware with the response access `value` does: for
+ * one that needs the value of some requests only, and lets the others stream past.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const needValue: Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> = Effect.map(
+  HttpServerRequest.HttpServerRequest,
+  (request) => {
+    stateOf(request).valueNeeded = true
+  }
+)
+
+/**
+ * Runs a handler for its value with the head edits that are registered meanwhile, which are not applied again when the head
+ * is written: for a middleware that keeps the response. When the handler fails, the edits stay for the response that is
+ * made of the failure.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const editedValue = <E, R>(handler: Handler<E, R>): Handler<E, R | HttpServerRequest.HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const exchange = stateOf(request)
+    const outer = exchange.headEdits
+    exchange.headEdits = undefined
+    exchange.valueNeeded = true
+    return Effect.matchCauseEffect(handler, {
+      onSuccess: (response) => {
+        const inner = exchange.headEdits
+        exchange.headEdits = outer
+        return Effect.succeed(inner === undefined || exchange.committed ? response : editValue(response, inner))
+      },
+      onFailure: (cause) => {
+        exchange.headEdits = outer === undefined ? exchange.headEdits : [...outer, ...exchange.headEdits ?? []]
+        return Effect.failCause(cause)
+      }
+    })
+  })
 
 /**
  * Calls back once when the response head is written, at once when it has been, and never when there is none. What it

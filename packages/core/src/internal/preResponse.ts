@@ -20,3 +20,8 @@ export const takePreResponseHook = (context: Context.Context<never>): PreRespons
   if (state !== undefined) state.preResponseHandler = undefined
   return hook
 }
+
+/** The same services, with room for hooks of their own. */
+export const withoutPreResponseHook = <R>(context: Context.Context<R>): Context.Context<R> =>
+  // Sound: Effect provides this service itself, so that it is in no requirement.
+  Context.add(context, RequestState, { preResponseHandler: undefined }) as Context.Context<R>

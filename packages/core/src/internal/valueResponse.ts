@@ -6,7 +6,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Stream from "effect/Stream"
 import * as Fields from "../Fields.ts"
 import * as Problem from "../Problem.ts"
-import { fromFields } from "../ResponseHead.ts"
+import { fromFields, type HeadEdit } from "../ResponseHead.ts"
 import type { ExchangeState } from "./exchangeState.ts"
 import { runEdits } from "./headEdits.ts"
 
@@ -33,7 +33,7 @@ const withHeaders = (response: Response, headers: Headers.Headers): Response => 
 
 const edit = (exchange: ExchangeState, response: Response): Response => {
   try {
-    return applyEdits(exchange, response)
+    return editValue(response, exchange.headEdits ?? [])
   } catch (error) {
     exchange.failed(Cause.die(error), 500)
     return Problem.toResponse({ status: 500 })
@@ -41,10 +41,10 @@ const edit = (exchange: ExchangeState, response: Response): Response => {
 }
 
 /** Edits see a value's cookies as the `Set-Cookie` lines that they become. */
-const applyEdits = (exchange: ExchangeState, response: Response): Response => {
+export const editValue = (response: Response, edits: ReadonlyArray<HeadEdit>): Response => {
   const fields = fieldsOf(response)
   const before = Fields.getAll(fields, "set-cookie").join("\n")
-  runEdits(exchange.headEdits ?? [], fromFields(response.status, fields))
+  runEdits(edits, fromFields(response.status, fields))
   const cookies = Fields.getAll(fields, "set-cookie")
   const edited = cookies.join("\n") === before
     ? response
