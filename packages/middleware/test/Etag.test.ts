@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as DirectResponse from "@sluice/core/DirectResponse"
 import * as Exchange from "@sluice/core/Exchange"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
@@ -11,7 +12,7 @@ import { Readable } from "node:stream"
 import * as Etag from "../src/Etag.ts"
 import { entityTags, evaluate } from "../src/internal/conditions.ts"
 import { httpDate } from "../src/internal/httpDate.ts"
-import { exchanges, raw, refused, send, settled, start } from "./kit.ts"
+import { exchanges, open, raw, refused, send, settled, start, until } from "./kit.ts"
 
 const lines = (response: string): ReadonlyArray<string> =>
   response.split("\r\n\r\n")[0].split("\r\n").filter((line) => !/^(?:connection|keep-alive):/i.test(line)).toSorted()
@@ -106,6 +107,38 @@ describe("Etag", () => {
       const server = yield* start(Server.layer(Route.get("/", Etag.make(), Effect.succeed(response))))
       const reply = yield* send(server, "/", { headers: { "if-none-match": "\"v1\"" } })
       assert.deepStrictEqual([reply.status, reply.headers.get("etag"), readable.destroyed], [304, "\"v1\"", true])
+    }))
+
+  it.effect("a response that is written past the stack stays so, unless the request is conditional", () =>
+    Effect.gen(function*() {
+      const headers = { etag: "\"v1\"" }
+      const relaying = Effect.flatMap(DirectResponse.take, (direct) => {
+        if (direct === undefined) return Effect.succeed(HttpServerResponse.text("value", { headers }))
+        direct.node.writeHead(200, headers).end("direct")
+        return Effect.succeed(DirectResponse.receipt(200))
+      })
+      const server = yield* start(Server.layer(Route.get("/", Etag.make(), relaying)))
+      const ask = (field: string) => send(server, "/", { headers: { "if-none-match": field } })
+      assert.strictEqual((yield* send(server)).body, "direct")
+      assert.strictEqual((yield* ask("\"v1\"")).status, 304)
+      assert.strictEqual((yield* ask("\"v2\"")).body, "value")
+    }))
+
+  it.effect("C96 an event stream passes untouched, and at once", () =>
+    Effect.gen(function*() {
+      const events = HttpServerResponse.stream(
+        Stream.concat(Stream.succeed(new TextEncoder().encode("data: 1\n\n")), Stream.never),
+        { contentType: "text/event-stream" }
+      )
+      const server = yield* start(
+        Server.layer(Route.get("/", Etag.make(), Effect.succeed(events)), { drain: { deadline: "1 millis" } })
+      )
+      const client = yield* open(server)
+      client.socket.write(get("/", "if-none-match: \"v1\""))
+      yield* until(() => client.text().includes("data: 1"))
+      assert.notInclude(client.text().toLowerCase(), "etag")
+      client.socket.destroy()
+      yield* settled(server)
     }))
 
   it.effect("a 304 has what middleware adds to every response", () =>

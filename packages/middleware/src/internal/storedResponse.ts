@@ -43,11 +43,15 @@ export const toResponse = ({ body, fields, status }: StoredResponse): Response =
   const empty = HttpServerResponse.empty({ status, headers })
   const response = body.length === 0
     ? empty
-    : HttpServerResponse.setHeaders(HttpServerResponse.setBody(empty, HttpBody.uint8Array(body)), headers)
+    : HttpServerResponse.setHeaders(HttpServerResponse.setBody(empty, bodyOf(body, headers["content-type"])), headers)
   return cookies.length === 0
     ? response
     : HttpServerResponse.replaceCookies(response, Cookies.fromSetCookie(cookies))
 }
+
+/** Bytes would be given a type where the response has none. */
+const bodyOf = (bytes: Uint8Array, type: string | undefined): HttpBody.HttpBody =>
+  type === undefined ? HttpBody.raw(bytes, { contentLength: bytes.length }) : HttpBody.uint8Array(bytes, type)
 
 /** A response whose body is there, or the response with a body that can still be sent when it is longer than that. */
 export type Buffered =
