@@ -44,19 +44,20 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { createHash, hash, randomUUID } from "node:crypto"
-import { type BareItem, serializeItem, Token } from "structured-headers"
+import { hash, randomUUID } from "node:crypto"
 import * as CacheDirectives from "./internal/cacheDirectives.ts"
+import { memoryStore } from "./internal/cacheMemory.ts"
+import { type Status, statusLine, withStatus } from "./internal/cacheStatus.ts"
+import { namesOf, selectionOf, variantKey } from "./internal/cacheVariants.ts"
 import { evaluate } from "./internal/conditions.ts"
 import * as Flights from "./internal/flights.ts"
 import { type Freshness, freshnessOf, timeToLive } from "./internal/freshness.ts"
-import { Lru } from "./internal/lru.ts"
 import { isSafe } from "./internal/methods.ts"
 import { notModified, validatorsOf } from "./internal/notModified.ts"
 import { requireBytes, requireCount, requireDuration, requireFieldName } from "./internal/options.ts"
 import { requestedUri } from "./internal/requestedUri.ts"
 import { abandon, type Outcome, sharedRun, takeLive } from "./internal/sharedRun.ts"
-import { isEventStream, sizeOf, StoredResponse, toResponse } from "./internal/storedResponse.ts"
+import { isEventStream, StoredResponse, toResponse } from "./internal/storedResponse.ts"
 
 /**
  * Settings of {@link make}.
@@ -238,39 +239,7 @@ export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<Store> => 
     maxEntries: requireCount("maxEntries", options.maxEntries ?? 10_000),
     maxBytes: requireBytes("maxBytes", options.maxBytes ?? 67_108_864)
   }
-  return Layer.effect(Store)(Effect.map(Effect.scope, (scope) => {
-    const tagged = new Map<string, Set<string>>()
-    const forget = (key: string, { tags }: Kept): void => {
-      for (const tag of tags) {
-        const keys = tagged.get(tag)
-        keys?.delete(key)
-        if (keys?.size === 0) tagged.delete(tag)
-      }
-    }
-    const lru = new Lru<Kept>(bounds, forget)
-    return Store.of({
-      scope,
-      get: (key) => Effect.map(Clock.currentTimeMillis, (now) => lru.get(key, now)?.value),
-      set: (key, value, timeToLive, tags) =>
-        Effect.map(Clock.currentTimeMillis, (now) => {
-          lru.delete(key)
-          for (const tag of tags) tagged.set(tag, (tagged.get(tag) ?? new Set()).add(key))
-          const size = key.length + (value._tag === "Response" ? sizeOf(value.response) : 100)
-          lru.set(key, { value, tags }, size, now + timeToLive)
-          if (size > bounds.maxBytes) forget(key, { value, tags })
-        }),
-      remove: (key) => Effect.sync(() => lru.delete(key)),
-      purge: (tag) =>
-        Effect.sync(() => {
-          for (const key of tagged.get(tag) ?? []) lru.delete(key)
-        })
-    })
-  }))
-}
-
-interface Kept {
-  readonly value: Stored
-  readonly tags: ReadonlyArray<string>
+  return Layer.effect(Store)(Effect.map(Effect.scope, (scope) => memoryStore(bounds, scope)))
 }
 
 /**
@@ -306,13 +275,13 @@ export const layerRedis = (options: RedisOptions = {}): Layer.Layer<Store, never
           failing,
           Effect.flatMap((text) =>
             // What another version has written is not there.
-            text === null ? Effect.undefined : Effect.orElseSucceed(decode(text), () => undefined)
+            text === null ? Effect.undefined : Effect.orElseSucceed(decode(text.slice(markLength)), () => undefined)
           )
         ),
       set: (key, value, timeToLive, tags) =>
         failing(
           Effect.flatMap(encode(value), (text) =>
-            redis.eval(keep)(keyOf(key), text, Math.ceil(timeToLive), tags.map(tagOf)))
+            redis.eval(keep)(keyOf(key), markOf(tags), text, Math.ceil(timeToLive), tags.map(tagOf)))
         ),
       remove: (key) => failing(Effect.asVoid(redis.send("DEL", keyOf(key)))),
       purge: (tag) => failing(redis.eval(purgeScript)(tagOf(tag)))
@@ -324,22 +293,36 @@ const Text = Schema.fromJsonString(Schema.toCodecJson(Stored))
 const encode = Schema.encodeEffect(Text)
 const decode = Schema.decodeEffect(Text)
 
+/** Stands before a kept text, and says under which tags it is kept: what is kept anew without a tag has left it. */
+const markOf = (tags: ReadonlyArray<string>): string =>
+  hash("sha256", JSON.stringify(tags.toSorted()), "base64url").slice(0, markLength)
+const markLength = 16
+
 /** A tag's set lives as long as the longest of its members. */
 const keep = Redis.script(
-  (key: string, value: string, millis: number, tags: ReadonlyArray<string>) => [key, ...tags, value, millis],
+  (key: string, mark: string, text: string, millis: number, tags: ReadonlyArray<string>) => [
+    key,
+    ...tags,
+    mark,
+    text,
+    millis
+  ],
   {
-    numberOfKeys: (_key, _value, _millis, tags) => 1 + tags.length,
-    lua: `redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
+    numberOfKeys: (_key, _mark, _text, _millis, tags) => 1 + tags.length,
+    lua: `redis.call("SET", KEYS[1], ARGV[1] .. ARGV[2], "PX", ARGV[3])
 for i = 2, #KEYS do
-  redis.call("SADD", KEYS[i], KEYS[1])
-  if redis.call("PTTL", KEYS[i]) < tonumber(ARGV[2]) then redis.call("PEXPIRE", KEYS[i], ARGV[2]) end
+  redis.call("SADD", KEYS[i], ARGV[1] .. KEYS[1])
+  if redis.call("PTTL", KEYS[i]) < tonumber(ARGV[3]) then redis.call("PEXPIRE", KEYS[i], ARGV[3]) end
 end`
   }
 )
 
 const purgeScript = Redis.script((tag: string) => [tag], {
   numberOfKeys: 1,
-  lua: `for _, key in ipairs(redis.call("SMEMBERS", KEYS[1])) do redis.call("DEL", key) end
+  lua: `for _, member in ipairs(redis.call("SMEMBERS", KEYS[1])) do
+  local mark, key = string.sub(member, 1, ${markLength}), string.sub(member, ${markLength + 1})
+  if redis.call("GETRANGE", key, 0, ${markLength - 1}) == mark then redis.call("DEL", key) end
+end
 redis.call("DEL", KEYS[1])`
 })
 
@@ -364,34 +347,6 @@ interface Shared {
   readonly selection: string
   readonly receivedAt: number
   stored: boolean
-}
-
-/** @see https://www.rfc-editor.org/rfc/rfc9211#section-2 */
-interface Status {
-  readonly hit?: true
-  readonly fwd?: "bypass" | "method" | "uri-miss" | "vary-miss" | "request" | "stale"
-  readonly "fwd-status"?: number
-  readonly stored?: boolean
-  readonly collapsed?: boolean
-  readonly ttl?: number
-  readonly detail?: string
-}
-
-const statusLine = (name: string, status: Status): string =>
-  serializeItem(
-    new Token(name),
-    new Map(
-      Object.entries(status).flatMap(([key, value]): Array<[string, BareItem]> =>
-        value === undefined || value === false ? [] : [[key, key === "fwd" ? new Token(String(value)) : value]]
-      )
-    )
-  )
-
-/** The last cache is the last member (RFC 9211, 2). */
-const withStatus = (response: Response, settings: Settings, status: Status): Response => {
-  const earlier = response.headers["cache-status"]
-  const line = statusLine(settings.name, status)
-  return HttpServerResponse.setHeader(response, "cache-status", earlier === undefined ? line : `${earlier}, ${line}`)
 }
 
 const isBypassed = ({ headers, method }: Request, settings: Settings): boolean =>
@@ -457,21 +412,6 @@ const lookup = (
       variants: stored
     }))
   })
-
-const variantKey = (
-  key: string,
-  { generation, names }: { readonly names: ReadonlyArray<string>; readonly generation: string },
-  headers: Request["headers"]
-): string => `${key} ${generation} ${selectionOf(names, headers)}`
-
-const selectionOf = (names: ReadonlyArray<string>, headers: Request["headers"]): string => {
-  const digest = createHash("sha256")
-  for (const name of names) digest.update(JSON.stringify([name, headers[name] ?? null]))
-  return digest.digest("base64url")
-}
-
-const namesOf = (vary: string | undefined): ReadonlyArray<string> =>
-  (vary ?? "").split(",").map((name) => name.trim().toLowerCase()).filter((name) => name !== "").toSorted()
 
 const cached = <E, R>(handler: Handler<E, R>, settings: Settings, round: number): Handler<E, R | Request | Store> =>
   Effect.gen(function*() {

@@ -493,7 +493,7 @@ describe("ResponseCache", () => {
             assert.deepStrictEqual(normal(yield* play(remote)), normal(yield* play(local)))
           })))
         })
-        yield* Effect.promise(() => fc.assert(property, { numRuns: 50 }))
+        yield* Effect.promise(() => fc.assert(property, { numRuns: 200 }))
       })
   )
 
