@@ -74,6 +74,8 @@ describe("Coalesce", () => {
       while ((yield* server.active) < 2) yield* turn
       leader.socket.destroy()
       while ((yield* server.active) > 1) yield* turn
+      // Had its leaving ended the run, it would have by now.
+      for (let i = 0; i < 20; i++) yield* turn
       yield* Deferred.succeed(latch, undefined)
       const reply = yield* Fiber.join(follower)
       assert.deepStrictEqual([reply.status, reply.body, seen.runs], [200, "run 1", 1])
