@@ -212,11 +212,10 @@ export const rewrite = (f: Rewrite): Effect.Effect<void, never, HttpServerReques
  * @category combinators
  * @since 0.1.0
  */
-export const needValue: Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> = Effect.map(
-  HttpServerRequest.HttpServerRequest,
-  (request) => {
-    stateOf(request).valueNeeded = true
-  }
+export const needValue: Effect.Effect<void, never, HttpServerRequest.HttpServerRequest> = Effect.suspend(() =>
+  onState((state) => {
+    state.valueNeeded = true
+  })
 )
 
 /**
@@ -228,8 +227,8 @@ export const needValue: Effect.Effect<void, never, HttpServerRequest.HttpServerR
  * @since 0.1.0
  */
 export const editedValue = <E, R>(handler: Handler<E, R>): Handler<E, R | HttpServerRequest.HttpServerRequest> =>
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-    const exchange = stateOf(request)
+  Effect.withFiber((fiber) => {
+    const exchange = stateOf(fiber)
     const outer = exchange.headEdits
     exchange.headEdits = undefined
     exchange.valueNeeded = true

@@ -27,7 +27,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as CacheDirectives from "./internal/cacheDirectives.ts"
 import * as Flights from "./internal/flights.ts"
-import { requireBytes } from "./internal/options.ts"
+import { requireCount } from "./internal/options.ts"
 import { requestedUri } from "./internal/requestedUri.ts"
 import { abandon, type Outcome, sharedRun, takeLive } from "./internal/sharedRun.ts"
 import { isEventStream, toResponse } from "./internal/storedResponse.ts"
@@ -71,7 +71,7 @@ export interface Options<X = never, Q = never> {
 export const make = <X = never, Q = never>(
   options: Options<X, Q> = {}
 ): Middleware.Middleware<never, X, Q | HttpServerRequest.HttpServerRequest> => {
-  const limit = requireBytes("maxBodyBytes", options.maxBodyBytes ?? 1_048_576)
+  const limit = requireCount("maxBodyBytes", options.maxBodyBytes ?? 1_048_576, 0)
   const flights = Flights.make<Outcome<true>>(abandon)
   const share = shareWhen(options.key === undefined)
   const keyOf = options.key === undefined

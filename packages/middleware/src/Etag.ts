@@ -33,7 +33,7 @@ import { hash } from "node:crypto"
 import { evaluate, hasConditions, isEntityTag } from "./internal/conditions.ts"
 import { isSafe } from "./internal/methods.ts"
 import { notModified, validatorsOf } from "./internal/notModified.ts"
-import { requireBytes } from "./internal/options.ts"
+import { requireCount } from "./internal/options.ts"
 import { release } from "./internal/release.ts"
 
 /**
@@ -111,7 +111,7 @@ export class PreconditionRequired extends Problem.TaggedError<PreconditionRequir
 export const make = (
   options: Options = {}
 ): Middleware.Middleware<never, PreconditionFailed, HttpServerRequest.HttpServerRequest> => {
-  const limit = requireBytes("maxBodyBytes", options.maxBodyBytes ?? 1_048_576)
+  const limit = requireCount("maxBodyBytes", options.maxBodyBytes ?? 1_048_576, 0)
   // Head access is enough to say: the value is asked for only where a condition may replace it.
   return Middleware.around<PreconditionFailed, HttpServerRequest.HttpServerRequest>(
     "Etag",

@@ -46,14 +46,7 @@ import * as Scope from "effect/Scope"
 import { createHash, hash, randomUUID } from "node:crypto"
 import { parseItem } from "structured-headers"
 import { Lru } from "./internal/lru.ts"
-import {
-  requireBytes,
-  requireCount,
-  requireDuration,
-  requireFieldName,
-  requireOneOf,
-  requireSeconds
-} from "./internal/options.ts"
+import { requireCount, requireDuration, requireFieldName, requireOneOf, requireSeconds } from "./internal/options.ts"
 import { requestBytes } from "./internal/requestBytes.ts"
 import { pathOf, urlOf } from "./internal/requestPath.ts"
 import { buffer, sizeOf, StoredResponse, toResponse } from "./internal/storedResponse.ts"
@@ -327,8 +320,8 @@ export interface MemoryOptions {
  */
 export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<Store> => {
   const bounds = {
-    maxEntries: requireCount("maxEntries", options.maxEntries ?? 10_000),
-    maxBytes: requireBytes("maxBytes", options.maxBytes ?? 67_108_864)
+    maxEntries: requireCount("maxEntries", options.maxEntries ?? 10_000, 1),
+    maxBytes: requireCount("maxBytes", options.maxBytes ?? 67_108_864, 0)
   }
   return Layer.sync(Store)(() => {
     const lru = new Lru<Stored>(bounds)
@@ -458,9 +451,9 @@ const settingsOf = (options: Options<unknown, unknown>) => {
     ttl: requireFinite("ttl", options.ttl ?? "24 hours"),
     claim: requireFinite("claim", options.claim ?? "1 minute"),
     retryAfter: requireSeconds("retryAfter", options.retryAfter ?? "1 second"),
-    maxKeyLength: requireCount("maxKeyLength", options.maxKeyLength ?? 255),
-    maxBodyBytes: requireBytes("maxBodyBytes", options.maxBodyBytes ?? 1_048_576),
-    maxResponseBytes: requireBytes("maxResponseBytes", options.maxResponseBytes ?? 1_048_576),
+    maxKeyLength: requireCount("maxKeyLength", options.maxKeyLength ?? 255, 1),
+    maxBodyBytes: requireCount("maxBodyBytes", options.maxBodyBytes ?? 1_048_576, 0),
+    maxResponseBytes: requireCount("maxResponseBytes", options.maxResponseBytes ?? 1_048_576, 0),
     timeout: requireDuration("storeTimeout", options.storeTimeout ?? "1 second"),
     onStoreError: requireOneOf("onStoreError", options.onStoreError ?? "deny", ["allow", "deny"])
   }

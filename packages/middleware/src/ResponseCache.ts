@@ -54,7 +54,7 @@ import * as Flights from "./internal/flights.ts"
 import { type Freshness, freshnessOf, timeToLive } from "./internal/freshness.ts"
 import { isSafe } from "./internal/methods.ts"
 import { notModified, validatorsOf } from "./internal/notModified.ts"
-import { requireBytes, requireCount, requireDuration, requireFieldName } from "./internal/options.ts"
+import { requireCount, requireDuration, requireFieldName } from "./internal/options.ts"
 import { requestedUri } from "./internal/requestedUri.ts"
 import { abandon, type Outcome, sharedRun, takeLive } from "./internal/sharedRun.ts"
 import { isEventStream, StoredResponse, toResponse } from "./internal/storedResponse.ts"
@@ -174,7 +174,7 @@ export const make = (
   const settings: Settings = {
     keyOf: key === undefined ? requestedUri : Effect.map(HttpServerRequest.HttpServerRequest, key),
     ownKey: key !== undefined,
-    limit: requireBytes("maxBodyBytes", options.maxBodyBytes ?? 1_048_576),
+    limit: requireCount("maxBodyBytes", options.maxBodyBytes ?? 1_048_576, 0),
     allowAuthorization: options.allowAuthorization ?? false,
     timeout: requireDuration("storeTimeout", options.storeTimeout ?? "250 millis"),
     name: requireFieldName("name", options.name ?? "sluice"),
@@ -236,8 +236,8 @@ export interface MemoryOptions {
  */
 export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<Store> => {
   const bounds = {
-    maxEntries: requireCount("maxEntries", options.maxEntries ?? 10_000),
-    maxBytes: requireBytes("maxBytes", options.maxBytes ?? 67_108_864)
+    maxEntries: requireCount("maxEntries", options.maxEntries ?? 10_000, 1),
+    maxBytes: requireCount("maxBytes", options.maxBytes ?? 67_108_864, 0)
   }
   return Layer.effect(Store)(Effect.map(Effect.scope, (scope) => memoryStore(bounds, scope)))
 }

@@ -67,10 +67,10 @@ export const requireCount = (name: string, value: number, min: number): number =
   throw new RangeError(`${name} must be a whole number of at least ${min}, got ${value}`)
 }
 
-/** A duration option that may be nothing, in whole seconds, or a `RangeError` that names it. */
+/** A duration in whole seconds, rounded down, as fields hold it; zero is allowed. A `RangeError` names the option. */
 export const requireSeconds = (name: string, value: Duration.Input): number => {
   const duration = Option.getOrUndefined(Duration.fromInput(value))
-  const seconds = duration === undefined ? Number.NaN : Math.trunc(Duration.toSeconds(duration))
+  const seconds = duration === undefined ? Number.NaN : Math.floor(Duration.toMillis(duration) / 1000)
   if (seconds >= 0 && Number.isFinite(seconds)) return seconds
   const got = duration === undefined ? "none" : Duration.format(duration)
   throw new RangeError(`${name} must be a finite duration of at least 0, got ${got}`)
@@ -80,28 +80,4 @@ export const requireSeconds = (name: string, value: Duration.Input): number => {
 export const requireMethod = (name: string, value: string): string => {
   if (token.test(value)) return value
   throw new RangeError(`${name} must be a method, got ${JSON.stringify(value)}`)
-}
-
-/** A number of bytes, or a `RangeError` that names the option. */
-export const requireBytes = (name: string, value: number): number => {
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  throw new RangeError(`${name} must be a whole number of bytes, got ${value}`)
-}
-
-/** A count of at least 1, or a `RangeError` that names the option. */
-export const requireCount = (name: string, value: number): number => {
-  if (Number.isSafeInteger(value) && value > 0) return value
-  throw new RangeError(`${name} must be a whole number of at least 1, got ${value}`)
-}
-
-/** A duration in whole seconds, rounded down, as fields hold it; zero is allowed. A `RangeError` names the option. */
-export const requireSeconds = (name: string, value: Duration.Input): number => {
-  const duration = Option.getOrUndefined(Duration.fromInput(value))
-  const seconds = duration === undefined ? Number.NaN : Math.floor(Duration.toMillis(duration) / 1000)
-  if (Number.isSafeInteger(seconds) && seconds >= 0) return seconds
-  throw new RangeError(
-    `${name} must be a finite duration that is not negative, got ${
-      duration === undefined ? "none" : Duration.format(duration)
-    }`
-  )
 }
