@@ -189,7 +189,10 @@ const encode = (
   { compressible, minimumSize }: Policy
 ): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> => {
   const toHead = request.method === "HEAD"
-  if (response.status === 304) return Effect.succeed(coding === undefined ? response : weak(response))
+  // Nobody knows what was not sent, so it may have been one that varies (RFC 9110, 15.4.5).
+  if (response.status === 304) {
+    return Effect.succeed(withVary(coding === undefined ? response : weak(response), "Accept-Encoding"))
+  }
   if (!isTransformable(response, toHead)) return Effect.succeed(response)
   const type = typeOf(response)
   if (!forced && (type === undefined || !compressible(type.split(";", 1)[0].trim().toLowerCase()))) {

@@ -17,8 +17,8 @@
  * | `LoadShed` | nothing that costs anything comes before it |
  * | `Cors` | it answers preflights, which have no credentials; refusals below it can be read by scripts of other origins |
  * | `Csrf` | forged requests go no further |
- * | `Compression` | it takes what those below it have made of a response, and makes their entity tags weak |
- * | `StatusPages` | bare errors get a body, which is compressed like others |
+ * | `Compression` | it encodes what those below it have made, and makes their entity tags weak |
+ * | `StatusPages` | bare errors get a body as they leave, and `html` around it makes pages of it |
  * | `Etag` | it looks at what the handler has made, before it is encoded |
  * | `BodyLimit`, `Timeout.requestBody` | they count what the handler reads, and nothing before it reads |
  * | `Timeout` | it counts the handler's time, not that of the others |
