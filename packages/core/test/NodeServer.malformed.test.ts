@@ -67,7 +67,7 @@ describe("B113 NodeServer, a request that is refused, and nothing behind it exec
     ["B64 a Host with a space", head("GET / HTTP/1.1", "Host: a b"), 400],
     ["B64 a Host with a comma", head("GET / HTTP/1.1", "Host: a,b"), 400],
     ["B64 a Host with a bad port", head("GET / HTTP/1.1", "Host: test:80x"), 400],
-    ["B92 Content-Length and Transfer-Encoding", chunked("0\r\n\r\n", "Content-Length: 3"), 400],
+    ["B92, C42 Content-Length and Transfer-Encoding", chunked("0\r\n\r\n", "Content-Length: 3"), 400],
     ["B95 two Content-Lengths", raw("POST /echo", ["Content-Length: 3", "Content-Length: 3"], "abc"), 400],
     ["B96 Content-Length: 3, 3", raw("POST /echo", ["Content-Length: 3, 3"], "abc"), 400],
     ["B97 Content-Length: +3", raw("POST /echo", ["Content-Length: +3"], "abc"), 400],
