@@ -51,8 +51,13 @@ export const attw = async (packed: ReadonlyArray<Packed>): Promise<Outcome> =>
     }))
   )
 
-const optionalPeers = (path: string): ReadonlyArray<string> =>
-  Object.keys(JSON.parse(readFileSync(join(root, path, "package.json"), "utf8")).peerDependenciesMeta ?? {})
+const manifest = (path: string) => JSON.parse(readFileSync(join(root, path, "package.json"), "utf8"))
+
+const optionalPeers = (path: string): ReadonlyArray<string> => Object.keys(manifest(path).peerDependenciesMeta ?? {})
+
+/** Those of others: ours are unpacked. */
+const dependencies = (path: string): ReadonlyArray<string> =>
+  Object.keys(manifest(path).dependencies ?? {}).filter((name) => !name.startsWith("@sluice/"))
 
 const link = (installed: string, dependency: string, from: string): void => {
   mkdirSync(join(installed, dependency, ".."), { recursive: true })
@@ -66,12 +71,15 @@ const importAll = (folder: string, modules: ReadonlyArray<string>): Promise<Outc
 }
 
 /**
- * Imports every module of the unpacked archives, next to the peer dependencies alone: first all but the sinks, without the
- * optional ones, then the sinks.
+ * Imports every module of the unpacked archives, next to what they depend on alone: first all but the sinks, without the
+ * optional peers, then the sinks.
  */
 export const load = async (folder: string, packed: ReadonlyArray<Packed>): Promise<Outcome> => {
   const installed = join(folder, "node_modules")
   for (const peer of ["effect", "@effect/platform-node"]) link(installed, peer, root)
+  for (const path of packages()) {
+    for (const dependency of dependencies(path)) link(installed, dependency, join(root, path))
+  }
   for (const { archive, name } of packed) {
     mkdirSync(join(installed, name), { recursive: true })
     const unpacked = await run("tar", ["-xzf", archive, "--strip-components=1", "-C", join(installed, name)])

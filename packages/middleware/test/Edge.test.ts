@@ -37,6 +37,9 @@ const routes = Layer.mergeAll(
 
 const services = Layer.mergeAll(Reporter.layerMemory, RateLimitStore.layerMemory())
 
+/** What is sent beyond the path. */
+type Asking = Omit<RequestInit, "headers"> & { readonly headers?: Record<string, string> }
+
 const origin = "https://shop.example"
 
 describe("Edge.api", () => {
@@ -53,7 +56,7 @@ describe("Edge.api", () => {
     services
   )
 
-  const ask = (url: string, init: RequestInit & { readonly headers?: Record<string, string> } = {}) =>
+  const ask = (url: string, init: Asking = {}) =>
     Effect.promise(async () => {
       const reply = await fetch(url, { ...init, headers: { origin, ...init.headers } })
       return { status: reply.status, headers: reply.headers, body: await reply.text() }
@@ -168,7 +171,7 @@ describe("Edge.web", () => {
         route.post("/", Effect.succeed(HttpServerResponse.text("posted")))
       )
       const { url } = yield* Effect.provide(App.listen(page, { edge }), services)
-      const ask = (path: string, init: RequestInit = {}) =>
+      const ask = (path: string, init: Asking = {}) =>
         Effect.promise(async () => {
           const reply = await fetch(url + path, {
             ...init,
