@@ -6,13 +6,14 @@ import * as Server from "@sluice/core/Server"
 import { RawClient } from "@sluice/core/testing"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import * as BodyLimit from "../src/BodyLimit.ts"
-import { exchanges, raw, refused, send, settled, start } from "./kit.ts"
+import { exchanges, raw, refused, send, settled, start, until } from "./kit.ts"
 
 const ok = HttpServerResponse.text("ok")
 
@@ -46,6 +47,26 @@ describe("BodyLimit", () => {
       assert.include(answer, "\"limit\":10")
       assert.strictEqual(answer.match(/connection:/gi)?.length, 1)
       assert.isFalse(ran)
+    }))
+
+  it.effect("C35 a body that is all there before anybody reads it is counted, too, where no Route has asked for its length", () =>
+    Effect.gen(function*() {
+      const complete = Effect.flatMap(
+        HttpServerRequest.HttpServerRequest,
+        ({ source }) => until(() => (source as IncomingMessage).complete)
+      )
+      const late = Middleware.around<never, HttpServerRequest.HttpServerRequest>(
+        "late",
+        (handler) => Effect.andThen(complete, handler)
+      )
+      const routes = HttpRouter.add("POST", "/", text).pipe(Layer.provide(Middleware.toRouterMiddleware(late).layer))
+      const server = yield* start(Server.layer(routes, { edge: BodyLimit.make(10) }))
+      assert.strictEqual(
+        status(yield* raw(server, `${chunked(11)}GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`)),
+        413
+      )
+      assert.strictEqual((yield* send(server, "/", { method: "POST", body: "x".repeat(11) })).status, 413)
+      assert.strictEqual((yield* send(server, "/", { method: "POST", body: "x".repeat(10) })).status, 200)
     }))
 
   it.effect("C36 a client that expects 100 gets the 413 and no 100", () =>

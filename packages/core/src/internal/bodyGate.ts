@@ -90,8 +90,10 @@ export class BodyGate implements RequestBody {
  * its connection is closed after that.
  */
 const gateNode = (gate: BodyGate, source: IncomingMessage, exchange: ExchangeState): (error: Error) => void => {
-  const { _destroy, _read, push } = source
+  const { _destroy, _read, push, read } = source
   if (source.complete) gate.ended = true
+  // `_read` is not called for a body that is in the buffer as a whole before anybody reads it.
+  source.read = (size) => gate.admit() === undefined ? read.call(source, size) : null
   source._read = (size) => {
     if (gate.wait()) _read.call(source, size)
   }
