@@ -18,8 +18,8 @@
  * The body of the request is read for its fingerprint, up to `maxBodyBytes`, and can be read again by the handler.
  *
  * **Gotchas** A client that leaves interrupts the handler, which must then leave nothing half done: make what can't be undone
- * `Effect.uninterruptible`. A response whose body is over `maxResponseBytes` is sent and not kept, with a warning in the log. When
- * the store goes down after the handler has run, its response is sent and the key stays claimed until the claim ends.
+ * `Effect.uninterruptible`. A response whose body is over `maxResponseBytes`, and one that a Node handler (an Express app)
+ * writes itself, is sent and not kept, with a warning in the log. When the store goes down after the handler has run, its response is sent and the key stays claimed until the claim ends.
  *
  * @see https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-06
  * @since 0.1.0
@@ -49,7 +49,7 @@ import { Lru } from "./internal/lru.ts"
 import { requireCount, requireDuration, requireFieldName, requireOneOf, requireSeconds } from "./internal/options.ts"
 import { requestBytes } from "./internal/requestBytes.ts"
 import { pathOf, urlOf } from "./internal/requestPath.ts"
-import { buffer, sizeOf, StoredResponse, toResponse } from "./internal/storedResponse.ts"
+import { buffer, type Buffered, sizeOf, StoredResponse, toResponse } from "./internal/storedResponse.ts"
 
 /**
  * Settings of {@link make}.
@@ -547,19 +547,32 @@ const carriedOut = <E, R>(
         quietly(within(settings, store.renew(key, claim, settings.claim)))
       )
     )
+    const exchange = yield* Exchange.current
     const whole = Effect.flatMap(
       Exchange.editedValue(handler),
-      (response) => Effect.map(buffer(response, settings.maxResponseBytes, scope), (kept) => ({ response, kept }))
+      (response): Effect.Effect<Buffered> =>
+        // A handler that has written its response itself gives only a receipt.
+        exchange.status === undefined
+          ? buffer(response, settings.maxResponseBytes, scope)
+          : Effect.succeed({ _tag: "Live", response })
     )
     const renewal = yield* Effect.forkChild(renewing)
-    const { kept, response } = yield* restore(whole).pipe(
+    const kept = yield* restore(whole).pipe(
       Effect.ensuring(Fiber.interrupt(renewal)),
       Effect.onError(() => release)
     )
-    if (response.status >= 500 || kept._tag === "Live") {
-      if (kept._tag === "Live") yield* Effect.logWarning("a response is too large to be kept for its idempotency key")
+    if (kept._tag === "Live") {
+      yield* Effect.logWarning(
+        exchange.status === undefined
+          ? "a response is too large to be kept for its idempotency key"
+          : "a response that its handler writes itself can't be kept for its idempotency key"
+      )
       yield* release
-      return kept._tag === "Live" ? kept.response : toResponse(kept.stored)
+      return kept.response
+    }
+    if (kept.stored.status >= 500) {
+      yield* release
+      return toResponse(kept.stored)
     }
     yield* quietly(within(settings, store.complete(key, claim, kept.stored, settings.ttl)))
     return toResponse(kept.stored)

@@ -1,6 +1,8 @@
 import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"
 import * as Exchange from "@sluice/core/Exchange"
+import * as Handler from "@sluice/core/Handler"
+import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
@@ -14,8 +16,10 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as fc from "fast-check"
+import * as BodyLimit from "../src/BodyLimit.ts"
 import * as IdempotencyKey from "../src/IdempotencyKey.ts"
-import { logs, open, refused, send, settled, start, turn, until } from "./kit.ts"
+import * as Timeout from "../src/Timeout.ts"
+import { logs, open, raw, refused, send, settled, start, turn, until } from "./kit.ts"
 import { hasRedis, redisNote, redisServer } from "./utils/redis.ts"
 
 const scope = ({ headers }: HttpServerRequest.HttpServerRequest) => headers["x-account"] ?? "nobody"
@@ -229,6 +233,46 @@ describe("IdempotencyKey", () => {
         ["run 1: a", "run 2: a"]
       )
       assert.strictEqual(lines[0].message, "a response is too large to be kept for its idempotency key")
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("a response that a Node handler writes itself is sent and not kept", () =>
+    Effect.gen(function*() {
+      let runs = 0
+      const handler = Handler.fromNodeHandler((_request, response) => void response.end(`run ${++runs}`))
+      const { layer, lines } = logs()
+      const routes = Route.post("/", IdempotencyKey.make({ scope }), handler)
+      const server = yield* Effect.provide(start(Server.layer(routes)), layer)
+      assert.deepStrictEqual(
+        [(yield* send(server, "/", post("k"))).body, (yield* send(server, "/", post("k"))).body],
+        ["run 1", "run 2"]
+      )
+      assert.strictEqual(
+        lines[0].message,
+        "a response that its handler writes itself can't be kept for its idempotency key"
+      )
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("a body that a limit or a clock further out ends is answered as they say", () =>
+    Effect.gen(function*() {
+      const { handler, seen } = counting()
+      const clock = Timeout.requestBody({ idle: "30 seconds", total: "5 minutes" })
+      const server = yield* start(
+        Server.layer(
+          Route.post("/", Middleware.stack(BodyLimit.make(10), clock, IdempotencyKey.make({ scope })), handler)
+        )
+      )
+      const head = "POST / HTTP/1.1\r\nhost: a\r\nidempotency-key: \"k\"\r\n"
+      const chunked = `${head}transfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n`
+      assert.include(yield* raw(server, `${chunked}6\r\nabcdef\r\n0\r\n\r\n`), "HTTP/1.1 413 ")
+      assert.include(yield* raw(server, `${head}content-length: 11\r\n\r\n`), "HTTP/1.1 413 ")
+      const slow = yield* open(server)
+      slow.socket.write(chunked)
+      while ((yield* server.active) === 0) yield* turn
+      for (let i = 0; i < 20; i++) yield* turn
+      yield* TestClock.adjust("31 seconds")
+      yield* until(slow.closed)
+      assert.include(slow.text(), "HTTP/1.1 408 ")
+      assert.strictEqual(seen.runs, 0)
     }).pipe(Effect.provide(memory)))
 
   it.effect("a client that leaves frees its key", () =>

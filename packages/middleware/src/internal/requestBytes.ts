@@ -1,7 +1,8 @@
+import * as RequestBody from "@sluice/core/RequestBody"
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
-import type { HttpServerError } from "effect/http/HttpServerError"
+import { HttpServerError, RequestParseError } from "effect/http/HttpServerError"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { IncomingMessage } from "node:http"
 
@@ -9,16 +10,23 @@ import { IncomingMessage } from "node:http"
 export const requestBytes = (
   request: HttpServerRequest,
   limit: number
-): Effect.Effect<Uint8Array | undefined, HttpServerError> => {
+): Effect.Effect<Uint8Array | undefined, HttpServerError, HttpServerRequest> => {
   if (Number(request.headers["content-length"] ?? 0) > limit) return Effect.undefined
   const { source } = request
   return source instanceof IncomingMessage && !source.readableDidRead
     ? Effect.flatMap(
       peek(source, limit),
-      (bytes) => bytes === cutShort ? Effect.never : Effect.succeed(bytes)
+      (bytes) => bytes === cutShort ? ended(request) : Effect.succeed(bytes)
     )
     : bufferedByEffect(request, limit)
 }
+
+/** Whoever ended the body (a limit, a clock) wants an answer; without a connection nobody does, and an interruption is near. */
+const ended = (request: HttpServerRequest): Effect.Effect<never, HttpServerError, HttpServerRequest> =>
+  Effect.flatMap(RequestBody.current, (body) =>
+    body?.failure === undefined
+      ? Effect.never
+      : Effect.fail(new HttpServerError({ reason: new RequestParseError({ request, cause: body.failure }) })))
 
 /** Effect keeps what it has read of a request, but only for those who ask it for the whole of it. */
 const bufferedByEffect = (
@@ -34,7 +42,7 @@ const bufferedByEffect = (
     )
   )
 
-/** The connection was lost before the body was whole: its request is about to be interrupted. */
+/** The body ended before it was whole. */
 const cutShort = Symbol("cutShort")
 
 /**
