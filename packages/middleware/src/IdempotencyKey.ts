@@ -17,13 +17,15 @@
  *
  * The body of the request is read for its fingerprint, up to `maxBodyBytes`, and can be read again by the handler.
  *
- * **Gotchas** A client that leaves interrupts the handler, which must then leave nothing half done: make what can't be undone
- * `Effect.uninterruptible`. A response whose body is over `maxResponseBytes`, and one that a Node handler (an Express app)
+ * **Gotchas** A client that leaves, and a timeout further out, don't interrupt the handler: what it does is finished and kept for
+ * when the client asks again, unless it takes longer than `claim` from then on, or the server's drain deadline comes. Then it
+ * is interrupted, and must leave nothing half done: make what can't be undone `Effect.uninterruptible`. A response whose body is over `maxResponseBytes`, and one that a Node handler (an Express app)
  * writes itself, is sent and not kept, with a warning in the log. When the store goes down after the handler has run, its response is sent and the key stays claimed until the claim ends.
  *
  * @see https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-06
  * @since 0.1.0
  */
+import * as Cancellation from "@sluice/core/Cancellation"
 import * as Exchange from "@sluice/core/Exchange"
 import type { Handler } from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
@@ -40,6 +42,7 @@ import type { HttpServerError } from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -556,26 +559,38 @@ const carriedOut = <E, R>(
           ? buffer(response, settings.maxResponseBytes, scope)
           : Effect.succeed({ _tag: "Live", response })
     )
-    const renewal = yield* Effect.forkChild(renewing)
-    const kept = yield* restore(whole).pipe(
-      Effect.ensuring(Fiber.interrupt(renewal)),
-      Effect.onError(() => release)
-    )
-    if (kept._tag === "Live") {
-      yield* Effect.logWarning(
-        exchange.status === undefined
+    const keep = (kept: Buffered): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+      if (kept._tag === "Live") {
+        const warning = exchange.status === undefined
           ? "a response is too large to be kept for its idempotency key"
           : "a response that its handler writes itself can't be kept for its idempotency key"
+        return Effect.as(Effect.andThen(Effect.logWarning(warning), release), kept.response)
+      }
+      const settled = kept.stored.status >= 500
+        ? release
+        : quietly(within(settings, store.complete(key, claim, kept.stored, settings.ttl)))
+      return Effect.as(settled, toResponse(kept.stored))
+    }
+    const renewal = yield* Effect.forkChild(renewing)
+    const running = yield* Effect.forkChild(whole)
+    const finished = Effect.flatMap(
+      Fiber.await(running),
+      Exit.match({ onSuccess: keep, onFailure: (cause) => Effect.andThen(release, Effect.failCause(cause)) })
+    )
+    // Work that is under way is finished for whoever asks again, unless it outlasts the claim or the server.
+    const abandoned = Effect.gen(function*() {
+      const watchdog = yield* Effect.forkChild(
+        Effect.andThen(Effect.sleep(settings.claim), Fiber.interrupt(running))
       )
-      yield* release
-      return kept.response
-    }
-    if (kept.stored.status >= 500) {
-      yield* release
-      return toResponse(kept.stored)
-    }
-    yield* quietly(within(settings, store.complete(key, claim, kept.stored, settings.ttl)))
-    return toResponse(kept.stored)
+      yield* Effect.exit(finished)
+      yield* Fiber.interrupt(watchdog)
+    })
+    const ended = Effect.onExit(restore(Fiber.await(running)), (exit) => {
+      if (Exit.isSuccess(exit)) return Effect.void
+      const isDraining = Option.exists(Cancellation.of(exit.cause), ({ _tag }) => _tag === "Draining")
+      return isDraining ? Effect.andThen(Fiber.interrupt(running), release) : abandoned
+    })
+    return yield* Effect.ensuring(Effect.andThen(ended, finished), Fiber.interrupt(renewal))
   })
 
 /** What is done for the store's sake must not change the response. */

@@ -9,10 +9,12 @@ import * as Server from "@sluice/core/Server"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as fc from "fast-check"
@@ -275,21 +277,61 @@ describe("IdempotencyKey", () => {
       assert.strictEqual(seen.runs, 0)
     }).pipe(Effect.provide(memory)))
 
-  it.effect("a client that leaves frees its key", () =>
+  /** A request whose client leaves as soon as its handler runs. */
+  const leave = Effect.fnUntraced(function*(server: Server.Server["Service"], begun: () => boolean) {
+    const client = yield* open(server)
+    client.socket.write(
+      "POST / HTTP/1.1\r\nhost: a\r\nidempotency-key: \"k\"\r\ncontent-length: 1\r\n" +
+        "content-type: text/plain;charset=UTF-8\r\n\r\na"
+    )
+    yield* until(begun)
+    client.socket.destroy()
+    yield* until(client.closed)
+    for (let i = 0; i < 20; i++) yield* turn
+  })
+
+  it.effect("what was begun for a client that left is finished, and is there when it asks again", () =>
+    Effect.gen(function*() {
+      const latch = yield* Deferred.make<void>()
+      const { handler, seen } = counting()
+      const slow = Effect.tap(handler, Deferred.await(latch))
+      const server = yield* start(Server.layer(Route.post("/", IdempotencyKey.make({ scope }), slow)))
+      yield* leave(server, () => seen.runs === 1)
+      assert.strictEqual((yield* send(server, "/", post("k"))).status, 409)
+      yield* Deferred.succeed(latch, undefined)
+      yield* settled(server)
+      const again = yield* send(server, "/", post("k"))
+      assert.deepStrictEqual([again.body, again.headers.get("idempotency-replayed")], ["run 1: a", "true"])
+      assert.strictEqual(seen.runs, 1)
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("what outlasts its claim after the client has left is interrupted, and frees its key", () =>
     Effect.gen(function*() {
       const { handler, seen } = counting()
       const first = Effect.tap(handler, () => seen.runs === 1 ? Effect.never : Effect.void)
-      const server = yield* start(Server.layer(Route.post("/", IdempotencyKey.make({ scope }), first)))
-      const client = yield* open(server)
-      client.socket.write(
-        "POST / HTTP/1.1\r\nhost: a\r\nidempotency-key: \"k\"\r\ncontent-length: 1\r\n" +
-          "content-type: text/plain;charset=UTF-8\r\n\r\na"
-      )
-      yield* until(() => seen.runs === 1)
-      client.socket.destroy()
+      const through = IdempotencyKey.make({ scope, claim: "30 seconds" })
+      const server = yield* start(Server.layer(Route.post("/", through, first)))
+      yield* leave(server, () => seen.runs === 1)
+      yield* TestClock.adjust("31 seconds")
       yield* settled(server)
       assert.strictEqual((yield* send(server, "/", post("k"))).body, "run 2: a")
     }).pipe(Effect.provide(memory)))
+
+  it.effect("the drain deadline does not wait for it", () =>
+    Effect.gen(function*() {
+      const { handler, seen } = counting()
+      const stuck = Effect.tap(handler, () => Effect.never)
+      const scope_ = yield* Scope.make()
+      const routes = Route.post("/", IdempotencyKey.make({ scope }), stuck)
+      const server = yield* Scope.provide(start(Server.layer(routes, { drain: { deadline: "5 seconds" } })), scope_)
+      const client = yield* Effect.forkChild(Effect.exit(send(server, "/", post("k"))))
+      yield* until(() => seen.runs === 1)
+      const closing = yield* Effect.forkChild(Scope.close(scope_, Exit.void))
+      for (let i = 0; i < 10; i++) yield* turn
+      yield* TestClock.adjust("6 seconds")
+      yield* Fiber.join(closing)
+      yield* Fiber.interrupt(client)
+    }).pipe(Effect.provide(memory)), 5000)
 
   it.effect("a claim outlives a slow handler, because it is renewed", () =>
     Effect.gen(function*() {
