@@ -20,10 +20,10 @@ export interface Client {
   readonly close: () => void
 }
 
-/** Connects. A response is over when it ends with `tail`. */
-export const connect = (port: number, tail: string): Promise<Client> =>
+/** Connects. A response is over when it ends with `tail`; `fields` are lines that each request has as well. */
+export const connect = (port: number, tail: string, fields = ""): Promise<Client> =>
   new Promise((resolve, reject) => {
-    const request = Buffer.from("GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+    const request = Buffer.from(`GET / HTTP/1.1\r\nHost: bench\r\n${fields}\r\n`)
     const end = Buffer.from(tail)
     let left = 0
     let done = () => {}

@@ -15,7 +15,7 @@ import { cpus } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import * as Load from "./load.ts"
-import { empty, stacks } from "./stacks.ts"
+import { empty, requestFields, stacks } from "./stacks.ts"
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -45,13 +45,13 @@ interface Running {
   readonly stop: () => void
 }
 
-const start = async (name: string, folder: string): Promise<Running> => {
+const start = async (name: string, folder: string, fields: string | undefined): Promise<Running> => {
   const child = fork(join(folder, "stackServer.ts"), [name], {
     execArgv: ["--disable-warning=ExperimentalWarning"]
   })
   // Sound: that is what the process sends first.
   const [{ port }] = (await once(child, "message")) as [{ readonly port: number }]
-  const clients = await Promise.all(Array.from({ length: connections }, () => Load.connect(port, tail)))
+  const clients = await Promise.all(Array.from({ length: connections }, () => Load.connect(port, tail, fields)))
   const cost = async (requests: number) => {
     const each = Math.ceil(requests / connections)
     const before = await used(child)
@@ -91,8 +91,8 @@ const shown = (value: number): string => value.toFixed(1)
 
 /** Both are new, so that neither has had more requests to be compiled by than the other. */
 const startPair = async (name: string, folder: string) => {
-  const baseline = await start(empty, folder)
-  const subject = await start(name, folder)
+  const baseline = await start(empty, folder, requestFields[name])
+  const subject = await start(name, folder, requestFields[name])
   const totals: Array<number> = []
   const costs: Array<number> = []
   await baseline.cost(warmup)
