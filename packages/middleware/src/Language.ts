@@ -126,10 +126,14 @@ const choose = <Tag extends string>(
   return undefined
 }
 
+/** Each step of a look-up takes one subtag off, and no language has more characters than this. */
+const longestRange = 64
+
 const lookUp = <A extends readonly [lower: string, ...unknown: ReadonlyArray<unknown>]>(
   tags: ReadonlyArray<A>,
   range: string
 ): A | undefined => {
+  if (range.length > longestRange) return undefined
   const exact = (range: string) => tags.find(([lower]) => lower === range)
   const narrower = exact(range) ?? tags.find(([lower]) => lower.startsWith(`${range}-`))
   if (narrower !== undefined) return narrower

@@ -52,6 +52,13 @@ describe("Language", () => {
       }
     }))
 
+  it.effect("a range that is longer than any language's is no reason to work", () =>
+    Effect.gen(function*() {
+      const server = yield* App.listen(Route.get("/", language, locale))
+      const accept = `en${"-a1".repeat(1000)}, pt`
+      expect((yield* ask(server, "GET /", [`Accept-Language: ${accept}`])).text).toBe("pt-BR")
+    }))
+
   it.effect("without a field it is the fallback, which varies all the same; several lines are one list", () =>
     Effect.gen(function*() {
       const server = yield* App.listen(Route.get("/", language, locale))
