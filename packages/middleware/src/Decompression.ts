@@ -7,7 +7,7 @@
  * body; it is decoded as it is read, with backpressure. A coding that is not among `codings`, or more than three of them, is a
  * 415 ({@link UnsupportedCoding}) before the handler runs.
  *
- * A small body may decode to a very large one. What has been decoded is bounded by `maxBytes`, by `maxRatio` times the bytes
+ * A small body may decode to a very large one. What has been decoded, of each coding, is bounded by `maxBytes`, by `maxRatio` times the bytes
  * that came for it, and by a `BodyLimit`, inside or outside of this, which counts decoded bytes as it counts others. Beyond
  * that the reader fails, and unless somebody has a better answer that is a 413. Nothing is decoded ahead of the reader but a
  * buffer.
@@ -191,7 +191,7 @@ const decoding = <E, R>(
   limits: Limits
 ): Handler<E | Fails, R | HttpServerRequest.HttpServerRequest> =>
   Effect.contextWith((context) => {
-    const stream = bounded(decode(request.stream, codings, body), body, limits)
+    const stream = decode(request.stream, codings, body, limits)
     const decoded = withBody(request, () => Stream.toReadableStreamWith(stream, context))
     const through = Effect.provideService(handler, HttpServerRequest.HttpServerRequest, decoded)
     return failWith(failWith(through, body, MalformedCoding), body, DecodedTooLarge)
@@ -201,31 +201,39 @@ const decoding = <E, R>(
 const decode = (
   encoded: Stream.Stream<Uint8Array, unknown>,
   codings: ReadonlyArray<Coding>,
-  body: RequestBody.RequestBody
+  body: RequestBody.RequestBody,
+  limits: Limits
 ): Stream.Stream<Uint8Array, unknown> =>
   codings.reduceRight<Stream.Stream<Uint8Array, unknown>>(
-    (stream, coding) =>
-      NodeStream.pipeThroughDuplex(stream, {
-        evaluate: () => Codings.decompressor(coding),
-        onError: () => {
-          body.fail(new MalformedCoding({ coding }))
-          return body.failure
-        },
-        // At a time, so that little is decoded ahead.
-        chunkSize: 4
-      }),
+    (stream, coding, i) =>
+      // Every coding is bounded: what decodes to much in the middle may decode to nothing in the end.
+      bounded(
+        NodeStream.pipeThroughDuplex(stream, {
+          evaluate: () => Codings.decompressor(coding),
+          onError: () => {
+            body.fail(new MalformedCoding({ coding }))
+            return body.failure
+          },
+          // At a time, so that little is decoded ahead.
+          chunkSize: 4
+        }),
+        body,
+        limits,
+        i === 0
+      ),
     encoded
   )
 
 const bounded = (
   decoded: Stream.Stream<Uint8Array, unknown>,
   body: RequestBody.RequestBody,
-  { maxBytes, maxRatio }: Limits
+  { maxBytes, maxRatio }: Limits,
+  isLast: boolean
 ): Stream.Stream<Uint8Array, unknown> => {
   let bytes = 0
   return Stream.mapEffect(decoded, (chunk) => {
     bytes += chunk.length
-    body.size(bytes)
+    if (isLast) body.size(bytes)
     if (bytes > maxBytes) body.fail(new DecodedTooLarge({ exceeded: "maxBytes", limit: maxBytes }))
     if (bytes > mebibyte && bytes > maxRatio * body.bytes) {
       body.fail(new DecodedTooLarge({ exceeded: "maxRatio", limit: maxRatio }))

@@ -208,6 +208,16 @@ describe("Decompression", () => {
       }
     }), 20_000)
 
+  it.effect("what decodes to much in the middle and to nothing in the end is a bomb, too", () =>
+    Effect.gen(function*() {
+      // Empty members of gzip.
+      const empty = Buffer.alloc(20 * 200_000, zlib.gzipSync(Buffer.alloc(0)))
+      const server = yield* running
+      const { body, status } = yield* post(server, "/text", "gzip, gzip", zlib.gzipSync(empty))
+      assert.strictEqual(status, 413)
+      assert.include(body, "\"exceeded\":\"maxRatio\"")
+    }))
+
   it.effect("a high ratio is fine while there is little of it", () =>
     Effect.gen(function*() {
       const server = yield* running
