@@ -13,18 +13,21 @@
  * one that sets cookies, is `private` or `no-store`, has a longer body, is an event stream, or says in `Vary` that it depends
  * on a field which the default key does not know.
  *
- * **Gotchas** Requests with `Authorization` or `Cookie` are let through alone, unless a `key` of yours says who shares with
- * whom. The default key knows host, target and the fields that decide what is sent (`Accept`, `Accept-Language`,
+ * **Gotchas** Requests with `Authorization` or `Cookie`, and those that a scheme of ours has authenticated in another way (an
+ * `ApiKey`), are let through alone, unless a `key` of yours says who shares with whom. Authentication belongs outside: a
+ * refusal from inside is everybody's who waits. The default key knows host, target and the fields that decide what is sent (`Accept`, `Accept-Language`,
  * `Accept-Encoding`, `Origin`, `Range` and the conditions); a handler that looks at others needs a key that knows them. The handler
  * runs as described in `Detached`: services from further out are those of the request that began.
  *
  * @since 0.1.0
  */
+import * as Exchange from "@sluice/core/Exchange"
 import type { Handler } from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import { hasCredentials } from "./internal/attributes.ts"
 import * as CacheDirectives from "./internal/cacheDirectives.ts"
 import * as Flights from "./internal/flights.ts"
 import { requireCount } from "./internal/options.ts"
@@ -128,21 +131,23 @@ const selecting = [
 const defaultKey = Effect.flatMap(
   HttpServerRequest.HttpServerRequest,
   ({ headers, method }) =>
-    headers.authorization !== undefined || headers.cookie !== undefined
-      ? Effect.undefined
-      : Effect.map(
-        requestedUri,
-        (uri) => JSON.stringify([method, uri, ...selecting.map((name) => headers[name] ?? null)])
-      )
+    Effect.flatMap(Exchange.current, (exchange) =>
+      hasCredentials(exchange) || headers.cookie !== undefined
+        ? Effect.undefined
+        : Effect.map(
+          requestedUri,
+          (uri) => JSON.stringify([method, uri, ...selecting.map((name) => headers[name] ?? null)])
+        ))
 )
 
 /** A response that differs by a field which the key does not know is nobody else's. */
-const shareWhen = (knownFieldsOnly: boolean) => (response: HttpServerResponse): true | undefined => {
+const shareWhen = (defaultKey: boolean) => (response: HttpServerResponse, credentials: boolean): true | undefined => {
   const { cookies, headers } = response
+  if (defaultKey && credentials) return undefined
   if (isEventStream(response) || headers["set-cookie"] !== undefined) return undefined
   if (Object.keys(cookies.cookies).length > 0) return undefined
   const directives = CacheDirectives.parse(headers["cache-control"])
   if (directives.has("private") || directives.has("no-store")) return undefined
   const vary = (headers.vary ?? "").split(",").map((name) => name.trim().toLowerCase()).filter((name) => name !== "")
-  return knownFieldsOnly && vary.some((name) => !selecting.includes(name)) ? undefined : true
+  return defaultKey && vary.some((name) => !selecting.includes(name)) ? undefined : true
 }

@@ -45,6 +45,7 @@ import * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { hash, randomUUID } from "node:crypto"
+import { hasCredentials } from "./internal/attributes.ts"
 import * as CacheDirectives from "./internal/cacheDirectives.ts"
 import { memoryStore } from "./internal/cacheMemory.ts"
 import { type Status, statusLine, withStatus } from "./internal/cacheStatus.ts"
@@ -71,7 +72,7 @@ export interface Options {
   /** The largest body that is kept, in bytes; a larger one streams past. @default 1048576 */
   readonly maxBodyBytes?: number
   /**
-   * Whether requests with `Authorization` take part: their responses are kept, for everybody, when they have `public`,
+   * Whether requests with `Authorization`, or with credentials that `ApiKey` has accepted, take part: their responses are kept, for everybody, when they have `public`,
    * `s-maxage` or `must-revalidate` (RFC 9111, 3.5). @default false: they pass by
    */
   readonly allowAuthorization?: boolean
@@ -186,10 +187,15 @@ export const make = (
     (handler) => {
       const invalidates = invalidating(handler, settings)
       const answers = cached(handler, settings, 0)
+      const past = bypassed(handler, settings)
       return Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
-        (request) =>
-          !isSafe(request.method) ? invalidates : isBypassed(request, settings) ? bypassed(handler, settings) : answers
+        (request): Handler<Effect.Error<typeof handler>, Effect.Services<typeof answers>> =>
+          !isSafe(request.method) ? invalidates : Effect.flatMap(
+            Exchange.current,
+            (exchange): Handler<Effect.Error<typeof handler>, Effect.Services<typeof answers>> =>
+              isBypassed(request, exchange, settings) ? past : answers
+          )
       )
     },
     // What is kept is made apart from the exchange; the rest streams past.
@@ -349,9 +355,8 @@ interface Shared {
   stored: boolean
 }
 
-const isBypassed = ({ headers, method }: Request, settings: Settings): boolean =>
-  (method !== "GET" && method !== "HEAD") ||
-  (headers.authorization !== undefined && !settings.allowAuthorization) ||
+const isBypassed = ({ headers, method }: Request, exchange: Exchange.Exchange, settings: Settings): boolean =>
+  (method !== "GET" && method !== "HEAD") || (!settings.allowAuthorization && hasCredentials(exchange)) ||
   headers.range !== undefined || headers.upgrade !== undefined ||
   headers["if-match"] !== undefined || headers["if-unmodified-since"] !== undefined ||
   CacheDirectives.parse(headers["cache-control"]).has("no-store")
@@ -522,10 +527,10 @@ const fetched = <E, R>(
   { variants }: Found
 ): Effect.Effect<Outcome<Shared>, E, R | Request> =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-    const share = (response: Response): Shared | undefined => {
-      if (isEventStream(response)) return undefined
+    const share = (response: Response, credentials: boolean): Shared | undefined => {
+      if (isEventStream(response) || (credentials && !settings.allowAuthorization)) return undefined
       const receivedAt = clock.currentTimeMillisUnsafe()
-      const freshness = freshnessOf(request, response, receivedAt)
+      const freshness = freshnessOf(request, credentials, response, receivedAt)
       if (freshness === undefined) return undefined
       const names = namesOf(response.headers.vary)
       return { freshness, names, selection: selectionOf(names, request.headers), receivedAt, stored: false }

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Exchange from "@sluice/core/Exchange"
+import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
+import * as RequestService from "@sluice/core/RequestService"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
 import * as Deferred from "effect/Deferred"
@@ -9,8 +11,11 @@ import * as Fiber from "effect/Fiber"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as ApiKey from "../src/ApiKey.ts"
 import * as Coalesce from "../src/Coalesce.ts"
 import { open, refused, send, settled, start, turn, until } from "./kit.ts"
 
@@ -110,6 +115,25 @@ describe("Coalesce", () => {
         {}
       )
       assert.strictEqual(seen.runs, 7)
+    }))
+
+  it.effect("what an API key has opened is its client's, wherever it is asked for", () =>
+    Effect.gen(function*() {
+      class Client extends RequestService.Service<Client, string>()("test/Client") {}
+      const auth = ApiKey.make(Client, {
+        in: "header",
+        name: "x-api-key",
+        realm: "r",
+        verify: (key) => Effect.succeed(Option.some(Redacted.value(key)))
+      })
+      for (const stack of [Middleware.stack(auth, Coalesce.make()), Middleware.stack(Coalesce.make(), auth)]) {
+        const { handler, latch } = yield* waiting()
+        const answer = Effect.andThen(handler, Effect.map(Client, (client) => HttpServerResponse.text(client)))
+        const server = yield* start(Server.layer(Route.get("/", stack, answer)))
+        const as = (key: string) => ({ headers: { "x-api-key": key } })
+        const replies = yield* together(server, latch, as("a"), as("b"), as("c"))
+        assert.deepStrictEqual(replies.map(({ body }) => body), ["a", "b", "c"])
+      }
     }))
 
   it.effect("a key of one's own decides alone", () =>

@@ -2,6 +2,7 @@ import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
+import * as RequestService from "@sluice/core/RequestService"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
 import * as Context from "effect/Context"
@@ -11,10 +12,15 @@ import * as Fiber from "effect/Fiber"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as fc from "fast-check"
+import * as ApiKey from "../src/ApiKey.ts"
 import * as CacheControl from "../src/CacheControl.ts"
+import { requestedHost } from "../src/internal/requestedHost.ts"
 import * as ResponseCache from "../src/ResponseCache.ts"
 import { logs, open, raw, refused, send, start, turn, until } from "./kit.ts"
 import { hasRedis, redisNote, redisServer } from "./utils/redis.ts"
@@ -103,6 +109,45 @@ describe("ResponseCache", () => {
       assert.deepStrictEqual([yield* ask("/public", "a"), yield* ask("/public", "b")], ["a", "a"])
       const { headers } = yield* send(server, "/", { headers: { authorization: "a" } })
       assert.strictEqual(headers.get("cache-status"), "sluice;fwd=bypass")
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("a response to an API key is not shared either, wherever the key is asked for, unless that is allowed", () =>
+    Effect.gen(function*() {
+      class Client extends RequestService.Service<Client, string>()("test/Client") {}
+      const auth = ApiKey.make(Client, {
+        in: "header",
+        name: "x-api-key",
+        realm: "r",
+        verify: (key) => Effect.succeed(Option.some(Redacted.value(key)))
+      })
+      const answer = (value: string) =>
+        Effect.map(Client, (client) => HttpServerResponse.text(client, { headers: { "cache-control": value } }))
+      const allowing = ResponseCache.make({ allowAuthorization: true })
+      const routes = Layer.mergeAll(
+        Route.get("/outside", Middleware.stack(auth, ResponseCache.make()), answer("max-age=60, public")),
+        Route.get("/inside", Middleware.stack(ResponseCache.make(), auth), answer("max-age=60, public")),
+        Route.get("/silent", Middleware.stack(auth, allowing), answer("max-age=60")),
+        Route.get("/allowed", Middleware.stack(auth, allowing), answer("max-age=60, public"))
+      )
+      const server = yield* start(Server.layer(routes))
+      const as = (path: string, key: string) =>
+        Effect.map(send(server, path, { headers: { "x-api-key": key } }), ({ body }) => body)
+      for (
+        const [path, second] of [["/outside", "b"], ["/inside", "b"], ["/silent", "b"], ["/allowed", "a"]] as const
+      ) {
+        assert.deepStrictEqual([yield* as(path, "a"), yield* as(path, "b")], ["a", second], path)
+      }
+      assert.strictEqual((yield* send(server, "/inside")).status, 401)
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("an absolute target is kept for its own host, not for the one of Host", () =>
+    Effect.gen(function*() {
+      const handler = Effect.map(requestedHost, (host) => HttpServerResponse.text(`for ${host}`, { headers: fresh }))
+      const server = yield* start(Server.layer(Route.get("/", ResponseCache.make(), handler)))
+      const ask = (target: string) => raw(server, `GET ${target} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n`)
+      assert.include(yield* ask("http://b.test/"), "for b.test")
+      assert.include(yield* ask("/"), "for a.test")
+      assert.include(yield* ask("http://A.test"), "sluice;hit")
     }).pipe(Effect.provide(memory)))
 
   it.effect("C97 keeps nothing that sets cookies, is no-store or private in any spelling, or says no lifetime", () =>
@@ -212,6 +257,35 @@ describe("ResponseCache", () => {
       assert.strictEqual(runs, 2)
       yield* TestClock.adjust("40 seconds")
       assert.strictEqual((yield* send(server)).body, "run 3")
+    }).pipe(Effect.provide(memory)))
+
+  it.effect("a refresh that turns out to be for one client is not given to another one after it was let go of", () =>
+    Effect.gen(function*() {
+      const latch = yield* Deferred.make<void>()
+      let runs = 0
+      const handler = Effect.gen(function*() {
+        const run = ++runs
+        if (run === 1) {
+          return HttpServerResponse.text("run 1", {
+            headers: { "cache-control": "max-age=10, stale-while-revalidate=30" }
+          })
+        }
+        let open = true
+        yield* Scope.addFinalizer(yield* Effect.scope, Effect.sync(() => void (open = false)))
+        yield* Deferred.await(latch)
+        const body = Stream.sync(() => new TextEncoder().encode(`run ${run}: ${open ? "open" : "closed"}`))
+        return HttpServerResponse.stream(body, { headers: { "cache-control": "no-store" } })
+      })
+      const server = yield* start(Server.layer(Route.get("/", ResponseCache.make(), handler)))
+      yield* send(server)
+      yield* TestClock.adjust("15 seconds")
+      assert.strictEqual((yield* send(server)).body, "run 1")
+      yield* until(() => runs === 2)
+      const joined = yield* Effect.forkChild(send(server, "/", { headers: { "cache-control": "no-cache" } }))
+      while ((yield* server.active) < 1) yield* turn
+      for (let i = 0; i < 20; i++) yield* turn
+      yield* Deferred.succeed(latch, undefined)
+      assert.strictEqual((yield* Fiber.join(joined)).body, "run 3: open")
     }).pipe(Effect.provide(memory)))
 
   it.effect("stale-if-error stands in for a 5xx and for a failure, not for a 4xx, and not for ever", () =>

@@ -4,7 +4,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
-import { userIdKey, userKey } from "./attributes.ts"
+import { authenticatedKey, userIdKey, userKey } from "./attributes.ts"
 
 /** The part of an authentication that no scheme has for itself: it provides the principal and says whose request it is. */
 export const providing = <I, S, X, Q>(
@@ -13,11 +13,15 @@ export const providing = <I, S, X, Q>(
   identify: Effect.Effect<S, X, Q>,
   userId: ((principal: S) => string) | undefined
 ): Middleware.Middleware<I, X, Q | HttpServerRequest> => {
-  const known = userId === undefined
-    ? identify
-    : Effect.tap(identify, (principal) => annotateUser(userId(principal)))
+  const known = Effect.tap(
+    identify,
+    (principal) => userId === undefined ? authenticated : Effect.andThen(authenticated, annotateUser(userId(principal)))
+  )
   return Middleware.named(label, Middleware.provide<I, S, X, Q | HttpServerRequest>(principal, known))
 }
+
+/** What caches and shares responses does not see a key in a field or a query of one's own. */
+const authenticated = Exchange.annotate(authenticatedKey, true)
 
 const annotateUser = (id: string): Effect.Effect<void, never, HttpServerRequest> =>
   Effect.andThen(

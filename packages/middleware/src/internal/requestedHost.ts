@@ -56,7 +56,8 @@ export const isSecure = ({ client, exchange }: Forwarding): boolean => exchange.
  *
  * @see https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
  */
-const ownHost = (exchange: Exchange.Exchange): string | undefined =>
+/** The host that the request itself names: that of an absolute target, which beats `Host` (RFC 9112, 3.2.2). */
+export const ownHost = (exchange: Exchange.Exchange): string | undefined =>
   absolute.exec(exchange.target)?.[1] ?? Fields.get(exchange.requestFields, "host")
 
 /** A user's name or a backslash in the authority stays: parsers differ on where the host is then, and it is no host. */

@@ -1,4 +1,5 @@
 import * as Detached from "@sluice/core/Detached"
+import * as Exchange from "@sluice/core/Exchange"
 import type { Handler } from "@sluice/core/Handler"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -6,6 +7,7 @@ import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Scope from "effect/Scope"
+import { hasCredentials } from "./attributes.ts"
 import { buffer, type StoredResponse } from "./storedResponse.ts"
 
 /** A response that can only be sent once: it is for whoever takes it first, with the scope that holds its body. */
@@ -23,8 +25,11 @@ export type Outcome<A> = { readonly _tag: "Shared"; readonly stored: StoredRespo
 export interface Settings<A> {
   /** The largest body that is shared, in bytes. */
   readonly limit: number
-  /** Whether a response is for everybody, by its head: what it is shared with, or `undefined` when it is not. */
-  readonly share: (response: HttpServerResponse) => A | undefined
+  /**
+   * Whether a response is for everybody, by its head and by whether the request had credentials (`hasCredentials`): what it
+   * is shared with, or `undefined` when it is not.
+   */
+  readonly share: (response: HttpServerResponse, credentials: boolean) => A | undefined
   /** Names of request fields that the handler does not see. */
   readonly without: ReadonlyArray<string>
 }
@@ -38,8 +43,14 @@ export const sharedRun = <E, R, A>(
     Effect.flatMap(Scope.make(), (scope) => {
       const live = (response: HttpServerResponse): Live => ({ _tag: "Live", response, scope, taken: false })
       const run = Effect.gen(function*() {
-        const response = yield* Detached.run(handler, { scope, without })
-        const value = share(response)
+        let credentials = false
+        // Asked of the run's own exchange, and after it: a scheme may stand further in.
+        const seen = Effect.tap(handler, () =>
+          Effect.map(Exchange.current, (exchange) => {
+            credentials = hasCredentials(exchange)
+          }))
+        const response = yield* Detached.run(seen, { scope, without })
+        const value = share(response, credentials)
         if (value === undefined) return live(response)
         const buffered = yield* buffer(response, limit, scope)
         if (buffered._tag === "Live") return live(buffered.response)
@@ -60,6 +71,10 @@ export const takeLive = (live: Live): Effect.Effect<HttpServerResponse | undefin
     return Effect.as(Scope.addFinalizerExit(scope, (exit) => Scope.close(live.scope, exit)), live.response)
   })
 
-/** Lets go of a live response that nobody took. */
+/** Lets go of a live response that nobody took, so that nobody takes it later. */
 export const abandon = (outcome: Outcome<unknown>): Effect.Effect<void> =>
-  outcome._tag === "Shared" || outcome.taken ? Effect.void : Scope.close(outcome.scope, Exit.void)
+  Effect.suspend(() => {
+    if (outcome._tag === "Shared" || outcome.taken) return Effect.void
+    outcome.taken = true
+    return Scope.close(outcome.scope, Exit.void)
+  })
