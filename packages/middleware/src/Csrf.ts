@@ -4,7 +4,8 @@
  * **When to use** At the edge, or around the routes that act on cookies or HTTP authentication. It takes no tokens, so
  * nothing has to be added to forms. Routes for other sites (a webhook, an API with bearer tokens) stay outside of it.
  *
- * **Details** `GET`, `HEAD` and `OPTIONS` pass: they must not change anything. Otherwise `Sec-Fetch-Site`, which every
+ * **Details** `GET`, `HEAD` and `OPTIONS` pass: they must not change anything. One that asks for an upgrade does not: a page
+ * of another site can open a WebSocket with the user's cookies, and read what comes. Otherwise `Sec-Fetch-Site`, which every
  * current browser sends and no page can forge, must say `same-origin` or `none` (typed in, a bookmark). Without it, and
  * with `Origin`, the origin's host must be the one that the client asked for: of a trusted peer's forwarding fields
  * (`TrustedPeers`), or the request's own. With neither field the request is not a browser's, and passes. The body is not
@@ -85,7 +86,7 @@ export const make = (options: Options = {}): Middleware.Middleware<never, CrossO
     "Csrf",
     (handler) =>
       Effect.flatMap(Exchange.current, (exchange) => {
-        if (safe.has(exchange.method)) return handler
+        if (safe.has(exchange.method) && !Fields.has(exchange.requestFields, "upgrade")) return handler
         const site = line(exchange, "sec-fetch-site")
         const origin = line(exchange, "origin")
         if (site === "same-origin" || site === "none" || (origin !== undefined && trusted.has(origin))) return handler

@@ -55,6 +55,9 @@ describe("Csrf", () => {
           ["PATCH /", ["Sec-Fetch-Site: cross-site"], "Sec-Fetch-Site"],
           ["GET /", ["Sec-Fetch-Site: cross-site", "Origin: https://evil.test"], "ok"],
           ["OPTIONS /", ["Sec-Fetch-Site: cross-site", "Origin: https://evil.test"], "ok"],
+          ["GET /", ["Upgrade: websocket", "Connection: Upgrade", "Origin: https://evil.test"], "Origin"],
+          ["GET /", ["Upgrade: websocket", "Connection: Upgrade", "Sec-Fetch-Site: cross-site"], "Sec-Fetch-Site"],
+          ["GET /", ["Upgrade: websocket", "Connection: Upgrade", "Origin: https://a.test"], "ok"],
           ["POST http://evil.test/", ["Origin: https://a.test"], "Origin"]
         ] as const
       ) expect([line, fields, yield* verdict(server, line, fields)]).toEqual([line, fields, expected])
