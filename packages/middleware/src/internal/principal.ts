@@ -20,8 +20,8 @@ export const providing = <I, S, X, Q>(
   return Middleware.named(label, Middleware.provide<I, S, X, Q | HttpServerRequest>(principal, known))
 }
 
-/** What caches and shares responses does not see a key in a field or a query of one's own. */
-const authenticated = Exchange.annotate(authenticatedKey, true)
+/** What caches and shares responses does not see a key in a field or a query of one's own. Reports leave objects out. */
+const authenticated = Exchange.annotate(authenticatedKey, {})
 
 const annotateUser = (id: string): Effect.Effect<void, never, HttpServerRequest> =>
   Effect.andThen(
