@@ -15,7 +15,7 @@
  * request with the key runs the handler. A claim lasts for `claim` and is renewed while the handler runs, so that one whose process died
  * comes free. Keys are kept by `scope`, method and route.
  *
- * The body of the request is read for its fingerprint, up to `maxBodyBytes`, and can be read again by the handler.
+ * The body of the request is read for its fingerprint, up to `maxRequestBytes`, and can be read again by the handler.
  *
  * **Gotchas** A client that leaves, and a timeout further out, don't interrupt the handler: what it does is finished and kept for
  * when the client asks again, unless it takes longer than `claim` from then on, or the server's drain deadline comes. Then it
@@ -79,7 +79,7 @@ export interface Options<X = never, Q = never> {
   /** The longest key, in characters. @default 255 */
   readonly maxKeyLength?: number
   /** The largest request body, in bytes. @default 1048576 */
-  readonly maxBodyBytes?: number
+  readonly maxRequestBytes?: number
   /** The largest response body that is kept, in bytes. @default 1048576 */
   readonly maxResponseBytes?: number
   /** How long the store may take for each operation. @default "1 second" */
@@ -287,8 +287,8 @@ export const make = <X = never, Q = never>(
         return Effect.gen(function*() {
           const key = yield* keyOf(field, settings.maxKeyLength)
           const scope = yield* scopeOf(request)
-          const bytes = yield* requestBytes(request, settings.maxBodyBytes)
-          if (bytes === undefined) return yield* Effect.fail(new BodyTooLarge({ limit: settings.maxBodyBytes }))
+          const bytes = yield* requestBytes(request, settings.maxRequestBytes)
+          if (bytes === undefined) return yield* Effect.fail(new BodyTooLarge({ limit: settings.maxRequestBytes }))
           const exchange = yield* Exchange.current
           const place = digest(scope, request.method, exchange.route ?? pathOf(exchange), key)
           const fingerprint = digest(request.method, urlOf(exchange), request.headers["content-type"] ?? "", bytes)
@@ -455,7 +455,7 @@ const settingsOf = (options: Options<unknown, unknown>) => {
     claim: requireFinite("claim", options.claim ?? "1 minute"),
     retryAfter: requireSeconds("retryAfter", options.retryAfter ?? "1 second"),
     maxKeyLength: requireCount("maxKeyLength", options.maxKeyLength ?? 255, 1),
-    maxBodyBytes: requireCount("maxBodyBytes", options.maxBodyBytes ?? 1_048_576, 0),
+    maxRequestBytes: requireCount("maxRequestBytes", options.maxRequestBytes ?? 1_048_576, 0),
     maxResponseBytes: requireCount("maxResponseBytes", options.maxResponseBytes ?? 1_048_576, 0),
     timeout: requireDuration("storeTimeout", options.storeTimeout ?? "1 second"),
     onStoreError: requireOneOf("onStoreError", options.onStoreError ?? "deny", ["allow", "deny"])

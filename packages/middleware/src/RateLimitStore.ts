@@ -105,17 +105,17 @@ export class RateLimitStore extends Context.Service<RateLimitStore, {
 export interface MemoryOptions {
   /**
    * How many keys are kept, at least 2; one takes some 200 bytes. When there are more, those that have not been asked for
-   * while half of `maxKeys` others were are forgotten, so that their clients start anew, and {@link evictions} counts them.
+   * while half of `maxEntries` others were are forgotten, so that their clients start anew, and {@link evictions} counts them.
    * @default 100_000
    */
-  readonly maxKeys?: number
+  readonly maxEntries?: number
   /** How often expired keys are looked for. @default "1 minute" */
   readonly sweepEvery?: Duration.Input
 }
 
 /**
  * How many keys a full memory store has forgotten before their time: the counter
- * `sluice.rate_limit.evictions`. When it grows, `maxKeys` is too small, or somebody asks under ever new keys.
+ * `sluice.rate_limit.evictions`. When it grows, `maxEntries` is too small, or somebody asks under ever new keys.
  *
  * @category metrics
  * @since 0.1.0
@@ -128,7 +128,7 @@ export const evictions: Metric.Counter<number> = Metric.counter("sluice.rate_lim
 /**
  * Counts in this process: bounded, swept, on Effect's clock.
  *
- * **Details** Throws a `RangeError` when `maxKeys` is not a whole number of at least 2, or `sweepEvery` is not positive.
+ * **Details** Throws a `RangeError` when `maxEntries` is not a whole number of at least 2, or `sweepEvery` is not positive.
  *
  * @example
  * ```ts
@@ -148,11 +148,11 @@ export const evictions: Metric.Counter<number> = Metric.counter("sluice.rate_lim
  * @since 0.1.0
  */
 export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<RateLimitStore> => {
-  const maxKeys = requireCount("maxKeys", options.maxKeys ?? 100_000, 2)
+  const maxEntries = requireCount("maxEntries", options.maxEntries ?? 100_000, 2)
   const sweepEvery = requireDuration("sweepEvery", options.sweepEvery ?? "1 minute")
   return Layer.effect(RateLimitStore)(Effect.gen(function*() {
     const services = yield* Effect.context<never>()
-    const usages = MemoryUsages.make(maxKeys, (count) => evictions.updateUnsafe(count, services))
+    const usages = MemoryUsages.make(maxEntries, (count) => evictions.updateUnsafe(count, services))
     yield* Effect.forkScoped(Effect.forever(Effect.delay(sweep(usages), sweepEvery)))
     return {
       consume: (charges) => Effect.clockWith((clock) => Effect.succeed(usages.consume(charges, monotonicMillis(clock))))

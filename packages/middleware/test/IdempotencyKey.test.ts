@@ -212,7 +212,7 @@ describe("IdempotencyKey", () => {
   it.effect("a body over the limit is a 413, whether it says its length or not", () =>
     Effect.gen(function*() {
       const { handler, seen } = counting()
-      const through = IdempotencyKey.make({ scope, maxBodyBytes: 10 })
+      const through = IdempotencyKey.make({ scope, maxRequestBytes: 10 })
       const server = yield* start(Server.layer(Route.post("/", through, handler)))
       assert.strictEqual((yield* send(server, "/", post("k", "12345678901"))).status, 413)
       const client = yield* open(server)
@@ -479,7 +479,7 @@ describe("IdempotencyKey", () => {
       [{ claim: -1 }, /claim/],
       [{ retryAfter: -1 }, /retryAfter/],
       [{ maxKeyLength: 0 }, /maxKeyLength/],
-      [{ maxBodyBytes: -1 }, /maxBodyBytes/],
+      [{ maxRequestBytes: -1 }, /maxRequestBytes/],
       [{ maxResponseBytes: 0.5 }, /maxResponseBytes/],
       [{ storeTimeout: 0 }, /storeTimeout/]
     ]

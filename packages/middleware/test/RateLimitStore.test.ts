@@ -153,7 +153,7 @@ describe("RateLimitStore", () => {
 
     it.effect("C89 expired keys are swept on the clock, in the background, and the others stay", () =>
       Effect.gen(function*() {
-        const { consume } = yield* built({ maxKeys: 10, sweepEvery: "30 seconds" })
+        const { consume } = yield* built({ maxEntries: 10, sweepEvery: "30 seconds" })
         const admits = (key: string, window = 600_000) =>
           Effect.map(consume([charge(key, { window })]), ([{ admitted }]) => admitted)
         const before = yield* evicted
@@ -168,7 +168,7 @@ describe("RateLimitStore", () => {
 
     it.effect("C89 when it is full, keys are forgotten that nobody asked for meanwhile", () =>
       Effect.gen(function*() {
-        const { consume } = yield* built({ maxKeys: 4 })
+        const { consume } = yield* built({ maxEntries: 4 })
         const before = yield* evicted
         const admits = (key: string) => Effect.map(consume([charge(key)]), ([{ admitted }]) => admitted)
         assert.deepStrictEqual(yield* Effect.forEach(["a", "b", "c"], admits), [true, true, true])
@@ -180,7 +180,7 @@ describe("RateLimitStore", () => {
       }))
 
     it("refuses nonsense", () => {
-      assert.include(refused(() => RateLimitStore.layerMemory({ maxKeys: 1 })), "RangeError: maxKeys")
+      assert.include(refused(() => RateLimitStore.layerMemory({ maxEntries: 1 })), "RangeError: maxEntries")
       assert.include(refused(() => RateLimitStore.layerMemory({ sweepEvery: 0 })), "RangeError: sweepEvery")
       assert.include(refused(() => RateLimitStore.layerRedis({ timeout: 0 })), "RangeError: timeout")
     })

@@ -13,14 +13,14 @@ export interface MemoryUsages {
 }
 
 /**
- * Usages by key, of which there are never more than `maxKeys`.
+ * Usages by key, of which there are never more than `maxEntries`.
  *
  * They are kept in two generations. A key that is asked for is, or becomes, one of the young; when these are half of what
- * there may be, they grow old, and the old are forgotten. So a key is safe until half of `maxKeys` others have been asked
+ * there may be, they grow old, and the old are forgotten. So a key is safe until half of `maxEntries` others have been asked
  * for. (A line in the order of use would be more exact, but the head of a `Map` that is always deleted from is slow to find.)
  */
-export const make = (maxKeys: number, onEvict: (count: number) => void): MemoryUsages => {
-  const half = Math.floor(maxKeys / 2)
+export const make = (maxEntries: number, onEvict: (count: number) => void): MemoryUsages => {
+  const half = Math.floor(maxEntries / 2)
   let young = new Map<string, Kept>()
   let old = new Map<string, Kept>()
 
