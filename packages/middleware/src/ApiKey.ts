@@ -101,17 +101,17 @@ export const make = <I, S, E = never, R = never>(
   const challenges = [challenge("ApiKey", { realm: requireQuotable("realm", options.realm) })]
   const keysOf = readers[place]
   // Cookies are blanked as a whole.
-  const note = place === "cookie" ? Effect.void : noteSecretName({ in: place, name })
+  if (place !== "cookie") noteSecretName(place, name)
   const refusal = () => new InvalidCredentials({ challenges })
   const identify = Effect.flatMap(
     Exchange.current,
-    (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R | HttpServerRequest> => {
+    (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
       const keys = keysOf(exchange, name)
       if (keys.length === 0) return Effect.fail(new MissingCredentials({ challenges }))
       const verified = keys.length === 1 && keys[0] !== ""
         ? options.verify(Redacted.make(keys[0], { label: "key" }))
         : Effect.succeed(Option.none())
-      return orRefuse(Effect.andThen(note, verified), refusal)
+      return orRefuse(verified, refusal)
     }
   )
   return providing(`ApiKey(${place} ${name})`, principal, identify, options.userId)

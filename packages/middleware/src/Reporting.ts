@@ -146,7 +146,7 @@ const reportOnce = (
     const cause = causeOf(exchange.cause, entries.cause)
     if (!isFailure(exchange, cause) || isIgnored(exchange, cause) || !when(exchange)) return Effect.void
     page.reported = true
-    const report = withSecretNames(Effect.sync(() => toReport(exchange, cause, entries.notes)), exchange)
+    const report = withSecretNames(Effect.sync(() => toReport(exchange, cause, entries.notes)))
     return Effect.flatMap(Reporter.Reporter, (reporter) => Effect.flatMap(report, reporter.report))
   })
 

@@ -6,6 +6,7 @@ import * as Reporter from "@sluice/core/Reporter"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as fc from "fast-check"
@@ -13,6 +14,7 @@ import { createHash } from "node:crypto"
 import { inspect } from "node:util"
 import * as AccessLog from "../src/AccessLog.ts"
 import * as ApiKey from "../src/ApiKey.ts"
+import * as Coalesce from "../src/Coalesce.ts"
 import { cookieValues } from "../src/internal/cookieValues.ts"
 import * as Reporting from "../src/Reporting.ts"
 import { exchanges, logs, refused, reports, send, settled, start } from "./kit.ts"
@@ -125,6 +127,20 @@ describe("make", () => {
       expect(report.user).toEqual({ id: "ann" })
       expect(JSON.stringify([report.headers, report.notes, report.user, lines])).not.toMatch(/k-\d/)
       expect(JSON.stringify(ended.map(({ attributes, cause }) => [[...attributes], cause]))).not.toMatch(/k-\d/)
+    }).pipe(Effect.provide(Reporter.layerMemory)))
+
+  it.effect("a key is in no report either where the scheme runs for several requests, or not at all", () =>
+    Effect.gen(function*() {
+      const auth = ApiKey.make(User, { in: "header", name: "x-yy", realm: "x", verify })
+      const broken = Effect.die(new Error("broken"))
+      const routes = Layer.merge(
+        Route.get("/shared", Middleware.stack(Coalesce.make(), auth), broken),
+        Route.get("/before", Middleware.stack(Middleware.around("broken", () => broken), auth), broken)
+      )
+      const server = yield* start(Server.layer(routes, { edge: Reporting.make() }))
+      for (const path of ["/shared", "/before"]) yield* send(server, path, { headers: { "x-yy": "k-1" } })
+      yield* settled(server)
+      expect((yield* reports).map(({ headers }) => headers["x-yy"])).toEqual(["<redacted>", "<redacted>"])
     }).pipe(Effect.provide(Reporter.layerMemory)))
 
   it("refuses what has no such name", () => {
