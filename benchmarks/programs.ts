@@ -9,9 +9,10 @@ export interface Program {
   readonly port: number
 }
 
-/** Runs a program of Node until it says where it listens. */
-export const start = async (args: ReadonlyArray<string>): Promise<Program> => {
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] })
+/** Runs a program of Node until it says where it listens; `through` is a command that runs it, such as `taskset`. */
+export const start = async (args: ReadonlyArray<string>, through: ReadonlyArray<string> = []): Promise<Program> => {
+  const [program, ...rest] = [...through, process.execPath, ...args]
+  const child = spawn(program, rest, { stdio: ["ignore", "pipe", "inherit"] })
   for await (const line of createInterface(child.stdout)) {
     const port = /^listening on http:\/\/127\.0\.0\.1:(\d+)$/.exec(line)?.[1]
     if (port !== undefined && child.pid !== undefined) return { process: child, pid: child.pid, port: Number(port) }
