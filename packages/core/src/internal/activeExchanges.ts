@@ -1,12 +1,13 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Cancellation from "../Cancellation.ts"
-import type { ExchangeState } from "./exchangeState.ts"
+import type { ExchangeState, Keeper } from "./exchangeState.ts"
 
 const drained = Cause.annotate(Cause.interrupt(), Cancellation.annotations(Cancellation.draining))
 
 /** The exchanges that a server is busy with, until their observers are done too. */
-export class ActiveExchanges {
+export class ActiveExchanges implements Keeper {
   private readonly exchanges = new Set<ExchangeState>()
   private waiting: Array<() => void> = []
   private draining = false
@@ -18,10 +19,13 @@ export class ActiveExchanges {
   add(exchange: ExchangeState): void {
     this.exchanges.add(exchange)
     if (this.draining) exchange.drain()
-    exchange.onEnd = (observing) => {
-      if (observing === undefined || observing.pollUnsafe() !== undefined) this.remove(exchange)
-      else observing.addObserver(() => this.remove(exchange))
-    }
+    exchange.keeper = this
+  }
+
+  /** Called once, after the observers were started. */
+  ended(exchange: ExchangeState, observing: Fiber.Fiber<void> | undefined): void {
+    if (observing === undefined || observing.pollUnsafe() !== undefined) this.remove(exchange)
+    else observing.addObserver(() => this.remove(exchange))
   }
 
   private remove(exchange: ExchangeState): void {

@@ -30,6 +30,12 @@ export interface Arrival {
   readonly wallNow: () => number
 }
 
+/** Whoever keeps account of exchanges. */
+export interface Keeper {
+  /** Called once, after the observers were started. */
+  ended(exchange: ExchangeState, observing: Fiber.Fiber<void> | undefined): void
+}
+
 const completed: Outcome = { _tag: "Completed" }
 const noop = (): void => {}
 const noAttributes: ReadonlyMap<string, unknown> = new Map()
@@ -64,8 +70,8 @@ export class ExchangeState implements Exchange {
   /** Gives the connection of a request that asked to switch this response instead, once. */
   refuseUpgrade: ((response: ServerResponse) => void) | undefined = undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  /** Called once, after the observers were started. */
-  onEnd: ((observing: Fiber.Fiber<void> | undefined) => void) | undefined = undefined
+  /** Told of the end. */
+  keeper: Keeper | undefined = undefined
   writtenFields: (() => Fields.Fields) | undefined = undefined
   /** What may replace the response's value when it leaves; the one that was registered last runs first. */
   rewrites: Array<Rewrite> | undefined = undefined
@@ -232,7 +238,7 @@ export class ExchangeState implements Exchange {
       : this.decided
     const listeners = this.endListeners
     const observing = this.observers === undefined ? undefined : runObservers(this.observers, this as Ended)
-    const onEnd = this.onEnd
+    const { keeper } = this
     this.observers =
       this.headListeners =
       this.endListeners =
@@ -242,10 +248,10 @@ export class ExchangeState implements Exchange {
       this.drainListener =
       this.refuseUpgrade =
       this.fiber =
-      this.onEnd =
+      this.keeper =
         undefined
     listeners?.forEach((listener) => listener())
-    onEnd?.(observing)
+    keeper?.ended(this, observing)
   }
 }
 
