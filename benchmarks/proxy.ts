@@ -7,7 +7,7 @@
  * run on one core, and the upstream and the load on another. The load is `wrk`'s, which must be installed; nginx takes part
  * where it is.
  *
- * `--rounds 5 --seconds 2`; `--peers undici,nginx` chooses; `--beside NAME=FOLDER` adds another checkout's example, to see
+ * `--rounds 5 --seconds 2 --warmup 20000` (requests, or ten seconds); `--peers undici,nginx` chooses; `--beside NAME=FOLDER` adds another checkout's example, to see
  * what a change is worth; `--flag FLAG` is given to Node for ours; `--json FILE` writes the numbers down.
  */
 import { spawn, spawnSync } from "node:child_process"
@@ -37,6 +37,7 @@ const { positionals, values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "2" },
+    warmup: { type: "string", default: "20000" },
     peers: { type: "string" },
     beside: { type: "string", multiple: true, default: [] },
     flag: { type: "string", multiple: true, default: [] },
@@ -45,6 +46,7 @@ const { positionals, values } = parseArgs({
 })
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds)
+const warmup = Number(values.warmup)
 const chosen = positionals.length === 0 ? Object.keys(workloads) : positionals
 const unknown = chosen.filter((name) => workloads[name] === undefined)
 if (unknown.length > 0) {
@@ -167,6 +169,12 @@ const medians = (all: ReadonlyArray<Round>): Round => {
   return { cpu: of("cpu"), rate: of("rate"), p50: of("p50"), p99: of("p99"), rss: of("rss") }
 }
 
+/** Not by the clock: on a busy machine little would be compiled by then. */
+const warmUp = async ({ port }: Program, workload: Workload): Promise<void> => {
+  const until = performance.now() + 10_000
+  for (let left = warmup; left > 0 && performance.now() < until;) left -= (await load(port, workload, 2)).requests
+}
+
 const measure = async (workload: Workload) => {
   const origin = await start([quiet, join(import.meta.dirname, "origin.ts")], loadCore)
   const running = await Promise.all(subjects.map(async ([name, start]) => ({
@@ -175,7 +183,7 @@ const measure = async (workload: Workload) => {
     rounds: new Array<Round>()
   })))
   try {
-    for (const { program } of running) await load(program.port, workload, Math.max(2, seconds))
+    for (const { program } of running) await warmUp(program, workload)
     for (let round = 0; round < rounds; round++) {
       for (const { name, program, rounds } of round % 2 === 0 ? running : running.toReversed()) {
         const before = cpuTime(program.pid)
@@ -207,11 +215,12 @@ console.log("|---|---|---:|---:|---:|---:|---:|---:|")
 for (const name of chosen) {
   const result = await measure(workloads[name])
   results[name] = result
-  const own = result[0].median.cpu
-  for (const { median: { cpu, p50, p99, rate, rss }, name: subject } of result) {
+  const own = result[0].rounds
+  for (const { median: { cpu, p50, p99, rate, rss }, name: subject, rounds } of result) {
+    const ratio = median(rounds.map((round, i) => own[i].cpu / round.cpu))
     const numbers = [
       cpu.toFixed(1),
-      (own / cpu).toFixed(2),
+      ratio.toFixed(2),
       rate.toFixed(0),
       p50.toFixed(2),
       p99.toFixed(2),

@@ -31,7 +31,8 @@ const failed = await inTemporaryFolder(async (folder) => {
     publint: () => publint(packed),
     attw: () => attw(packed),
     load: () => load(folder, packed),
-    doctest: () => doctest()
+    doctest: () => doctest(),
+    allocations: () => run("node", ["--disable-warning=ExperimentalWarning", "benchmarks/allocations.ts"])
   }
   const failures: Array<string> = []
   for (const [name, step] of Object.entries(steps)) {
