@@ -175,6 +175,13 @@ const warmUp = async ({ port }: Program, workload: Workload): Promise<void> => {
   for (let left = warmup; left > 0 && performance.now() < until;) left -= (await load(port, workload, 2)).requests
 }
 
+/** Nobody is always the first, or always behind the same other one. */
+const rotated = <A>(all: ReadonlyArray<A>, round: number): ReadonlyArray<A> => {
+  const at = round % all.length
+  const turned = [...all.slice(at), ...all.slice(0, at)]
+  return round % 2 === 0 ? turned : turned.toReversed()
+}
+
 const measure = async (workload: Workload) => {
   const origin = await start([quiet, join(import.meta.dirname, "origin.ts")], loadCore)
   const running = await Promise.all(subjects.map(async ([name, start]) => ({
@@ -185,7 +192,7 @@ const measure = async (workload: Workload) => {
   try {
     for (const { program } of running) await warmUp(program, workload)
     for (let round = 0; round < rounds; round++) {
-      for (const { name, program, rounds } of round % 2 === 0 ? running : running.toReversed()) {
+      for (const { name, program, rounds } of rotated(running, round)) {
         const before = cpuTime(program.pid)
         const { errors, p50, p99, rate, requests } = await load(program.port, workload, seconds)
         if (errors > 0) console.error(`${name}: ${errors} requests failed`)

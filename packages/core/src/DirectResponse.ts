@@ -11,6 +11,7 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -54,17 +55,16 @@ class Direct implements DirectResponse {
  * @since 0.1.0
  */
 export const take: Effect.Effect<DirectResponse | undefined, never, HttpServerRequest.HttpServerRequest> = Effect
-  .withFiber((fiber) =>
-    Effect.map(HttpServerRequest.HttpServerRequest, (request) => {
-      const exchange = exchangeOf(request, fiber)
-      if (!exchange.wire || exchange.valueNeeded || exchange.committed || hasPreResponseHook(fiber.context)) {
-        return undefined
-      }
-      exchange.direct = true
-      // Sound: `wire` says that the carrier is an HTTP/1 response.
-      return new Direct(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, exchange)
-    })
-  )
+  .withFiber((fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    const exchange = exchangeOf(request, fiber)
+    if (!exchange.wire || exchange.valueNeeded || exchange.committed || hasPreResponseHook(fiber.context)) {
+      return Effect.undefined
+    }
+    exchange.direct = true
+    // Sound: `wire` says that the carrier is an HTTP/1 response.
+    return Effect.succeed(new Direct(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, exchange))
+  })
 
 /**
  * What a handler returns for a response that it has written itself.

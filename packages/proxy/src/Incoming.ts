@@ -6,6 +6,7 @@
 import type * as Exchange from "@sluice/core/Exchange"
 import * as Exchange_ from "@sluice/core/Exchange"
 import * as Fields from "@sluice/core/Fields"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Headers from "effect/http/Headers"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -87,7 +88,9 @@ class IncomingRequest implements Incoming {
  * @category getters
  * @since 0.1.0
  */
-export const current: Effect.Effect<Incoming, never, HttpServerRequest.HttpServerRequest> = Effect.flatMap(
-  HttpServerRequest.HttpServerRequest,
-  (request) => Effect.map(Exchange_.current, (exchange) => new IncomingRequest(exchange, request))
+export const current: Effect.Effect<Incoming, never, HttpServerRequest.HttpServerRequest> = Effect.withFiber(
+  (fiber) => {
+    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+    return Effect.map(Exchange_.current, (exchange) => new IncomingRequest(exchange, request))
+  }
 )

@@ -233,7 +233,9 @@ const make = (name: string, transport: Transport.Transport["Service"], settings:
 
   return {
     name,
-    send: (request) => Effect.suspend(() => sendFrom(turn++ % targets.length, request, targets.length - 1))
+    send: targets.length === 1
+      ? (request) => sendTo(targets[0], request)
+      : (request) => Effect.suspend(() => sendFrom(turn++ % targets.length, request, targets.length - 1))
   }
 }
 
