@@ -136,7 +136,14 @@ interface Load {
 const load = async (port: number, { connections, path, upload = 0 }: Workload, seconds: number): Promise<Load> => {
   const [program, ...args] = [
     ...loadCore,
-    ...["wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "30s", "-s", scriptFile(upload)],
+    "wrk",
+    "-t1",
+    `-c${connections}`,
+    `-d${seconds}s`,
+    "--timeout",
+    "30s",
+    "-s",
+    scriptFile(upload),
     `http://127.0.0.1:${port}${path}`
   ]
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] })

@@ -1,4 +1,4 @@
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import { type Dispatcher, Pool } from "undici"
 
 /** What is for one hop alone (RFC 9110, 7.6.1). */
