@@ -3,7 +3,7 @@
  *
  * **When to use** Around routes that another service calls to tell what happened there, with a secret that both know.
  *
- * **Details** The body is read up to `maxBodyBytes` and can be read again by the handler, in any way. Three formats are known:
+ * **Details** The body is read up to `maxBodyBytes` and can be read again by the handler. Three formats are known:
  *
  * - `plain`: a field holds the signature of the body, after a prefix that names the algorithm: `sha256=9f86…`;
  * - `timestamped`: a field holds `t=1700000000,v1=9f86…`, and what is signed is the seconds, a full stop and the body. There may
@@ -16,7 +16,8 @@
  *
  * **Gotchas** A request can be sent again as it is: within `tolerance`, and for ever where the format is `plain`. Keep the id of the
  * event with what it caused. The signature is of the bytes on the wire, so `Decompression` belongs inside. A timestamp is judged
- * by this machine's clock.
+ * by this machine's clock. Without a server of Node (`Handler.toWebHandler`) the body can be read again only as a whole: as a
+ * text, as JSON or as bytes, not as a stream.
  *
  * @see https://www.rfc-editor.org/rfc/rfc2104
  * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md

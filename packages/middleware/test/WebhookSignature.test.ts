@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Handler from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Route from "@sluice/core/Route"
 import * as Server from "@sluice/core/Server"
@@ -11,7 +12,9 @@ import * as TestClock from "effect/testing/TestClock"
 import * as fc from "fast-check"
 import { createHmac } from "node:crypto"
 import { inspect } from "node:util"
+import { gzipSync } from "node:zlib"
 import * as BodyLimit from "../src/BodyLimit.ts"
+import * as Decompression from "../src/Decompression.ts"
 import * as WebhookSignature from "../src/WebhookSignature.ts"
 import { open, raw, refused, type Reply, send, start, until } from "./kit.ts"
 
@@ -316,6 +319,41 @@ describe("the body", () => {
         client.socket.write(`${head}content-length: 5\r\n\r\n12345`)
         yield* until(() => client.text().length > first && client.text().slice(first).endsWith(`\r\n\r\n${wanted}`))
       }
+    }))
+
+  it.effect("the signature is of the bytes that were sent, and the handler reads what a Decompression inside makes of them", () =>
+    Effect.gen(function*() {
+      const { handler } = echo()
+      const route = Route.post("/", Middleware.stack(WebhookSignature.make(setting), Decompression.make()), handler)
+      const body = Uint8Array.from(gzipSync("hello"))
+      const signature = createHmac("sha256", "key").update(body).digest("hex")
+      const init = post({ "x-signature": `sha256=${signature}`, "content-encoding": "gzip" }, body)
+      assert.strictEqual(said(yield* send(yield* start(Server.layer(route)), "/", init)), "hello")
+    }))
+
+  it.effect("a Node handler reads it, too", () =>
+    Effect.gen(function*() {
+      const handler = Handler.fromNodeHandler((request, response) => void request.pipe(response))
+      const server = yield* start(Server.layer(Route.post("/", WebhookSignature.make(setting), handler)))
+      const body = "a".repeat(300_000)
+      assert.strictEqual(said(yield* send(server, "/", post(signed(body), body))), body)
+    }))
+
+  it.effect("a web request can be read as a whole", () =>
+    Effect.gen(function*() {
+      const { handler, seen } = echo()
+      const fetch = yield* Handler.toWebHandler(
+        Route.post("/", WebhookSignature.make({ ...setting, maxBodyBytes: 5 }), handler)
+      )
+      const ask = (body: string, of = body) =>
+        Effect.promise(async () => {
+          const response = await fetch(new Request("http://localhost/", post(signed(of), body)))
+          return [response.status, response.status === 200 ? await response.text() : ""]
+        })
+      assert.deepStrictEqual(yield* ask("12345"), [200, "12345"])
+      assert.deepStrictEqual(yield* ask("12345", "12346"), [401, ""])
+      assert.deepStrictEqual(yield* ask("123456"), [413, ""])
+      assert.strictEqual(seen.runs, 1)
     }))
 
   it.effect("a limit further out answers as it says", () =>
