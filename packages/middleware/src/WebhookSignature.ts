@@ -16,8 +16,8 @@
  *
  * **Gotchas** A request can be sent again as it is: within `tolerance`, and for ever where the format is `plain`. Keep the id of the
  * event with what it caused. The signature is of the bytes on the wire, so `Decompression` belongs inside. A timestamp is judged
- * by this machine's clock. Without a server of Node (`Handler.toWebHandler`) the body can be read again only as a whole: as a
- * text, as JSON or as bytes, not as a stream.
+ * by this machine's clock. Without a server of Node (`Handler.toWebHandler`) the body can be read again only as a whole, as a
+ * text, as JSON or as bytes: its stream is empty, for `Decompression` too.
  *
  * @see https://www.rfc-editor.org/rfc/rfc2104
  * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
