@@ -8,6 +8,8 @@ export default defineConfig({
       "examples/*/test/*.test.ts",
       "scripts/**/*.test.ts"
     ],
+    // Vitest leaves a core free, which with two of them is every second one.
+    maxWorkers: "100%",
     testTimeout: 15_000,
     hookTimeout: 15_000
   }
