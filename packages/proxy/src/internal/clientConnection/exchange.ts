@@ -14,6 +14,8 @@ import * as ProxyError from "../../ProxyError.ts"
 import * as BodyReader from "../http1/bodyReader.ts"
 import { FieldParser, invalid, type Limits } from "../http1/fieldParser.ts"
 import { type Framing, framing } from "../http1/framing.ts"
+import { idempotent } from "../http1/idempotent.ts"
+import { offers } from "../http1/offers.ts"
 import { type Listener, Upload } from "../http1/upload.ts"
 import { ResponseBody } from "./responseBody.ts"
 
@@ -38,9 +40,6 @@ export interface Owner {
 export type Resume = (effect: Effect.Effect<Response, ExchangeError>) => void
 
 type State = "queued" | "head" | "body" | "done"
-
-/** Methods that may be sent twice to the same effect as once (RFC 9110, 9.2.2). */
-const idempotent: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 
 export class Exchange implements Listener {
   readonly body: ResponseBody
@@ -350,10 +349,4 @@ const peerEnds = (frame: Framing, parser: FieldParser): ConnectionEnd.PeerEnds =
   }
   if (!frame.chunked && frame.length === undefined) return { _tag: "PeerEnds", reason: "CloseDelimited" }
   return { _tag: "PeerEnds", reason: parser.httpVersion === "1.0" ? "Http10" : "Ambiguous" }
-}
-
-/** Whether the protocol switched to is among those asked for; protocol names have no case (RFC 9110, 7.8). */
-const offers = (asked: string, got: string | undefined): boolean => {
-  const wanted = got?.trim().toLowerCase()
-  return wanted !== undefined && asked.split(",").some((protocol) => protocol.trim().toLowerCase() === wanted)
 }

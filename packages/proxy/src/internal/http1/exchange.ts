@@ -12,6 +12,8 @@ import { type Client, Connecting } from "./connecting.ts"
 import { closed, type Connection, type User } from "./connection.ts"
 import { FieldParser, invalid, type Limits } from "./fieldParser.ts"
 import { framing } from "./framing.ts"
+import { idempotent } from "./idempotent.ts"
+import { offers } from "./offers.ts"
 import type { Pool } from "./pool.ts"
 import * as RequestHead from "./requestHead.ts"
 import { noFields, ResponseBody, type Source } from "./responseBody.ts"
@@ -27,9 +29,6 @@ export interface Shared {
 type Resume = (effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>) => void
 
 type State = "connecting" | "head" | "body" | "tunnel" | "done"
-
-/** Methods that may be sent twice to the same effect as once (RFC 9110, 9.2.2). */
-const idempotent: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 
 export class Exchange implements User, Client, Sender, Source {
   private readonly shared: Shared
@@ -317,9 +316,3 @@ const noBody = (exchange: Exchange): Transport.ResponseBody => ({
     return { resume: noop, cancel: () => exchange.abort() }
   }
 })
-
-/** Whether the protocol switched to is among those asked for; protocol names have no case (RFC 9110, 7.8). */
-const offers = (asked: string, got: string | undefined): boolean => {
-  const wanted = got?.trim().toLowerCase()
-  return wanted !== undefined && asked.split(",").some((protocol) => protocol.trim().toLowerCase() === wanted)
-}
