@@ -23,9 +23,9 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Admission from "./Admission.ts"
-import { requireCount, requireDuration } from "./internal/options.ts"
+import { requireCount, requireDuration, requireRetryAfter } from "./internal/options.ts"
 import * as Permits from "./internal/permits.ts"
-import { requireSeconds, retryAfterMember, shedding, temporaryReducedCapacity } from "./internal/reducedCapacity.ts"
+import { retryAfterMember, shedding, temporaryReducedCapacity } from "./internal/reducedCapacity.ts"
 
 /**
  * Settings of {@link make}.
@@ -76,7 +76,7 @@ export const make = (options: Options): Middleware.Middleware<never, AtCapacity,
   const limit = requireCount("limit", options.limit, 1)
   const queue = requireCount("queue", options.queue ?? 0, 0)
   const queueTimeout = requireDuration("queueTimeout", options.queueTimeout ?? "5 seconds")
-  const retryAfter = requireSeconds("retryAfter", options.retryAfter ?? "1 second")
+  const retryAfter = requireRetryAfter("retryAfter", options.retryAfter ?? "1 second")
   const permits = Permits.make(limit, queue, queueTimeout)
   const refuse = Effect.andThen(shed, Effect.suspend(() => Effect.fail(new AtCapacity({ retryAfter }))))
   const enter = Effect.flatMap(

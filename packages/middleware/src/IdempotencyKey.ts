@@ -50,6 +50,7 @@ import { createHash, hash, randomUUID } from "node:crypto"
 import { parseItem } from "structured-headers"
 import { Lru } from "./internal/lru.ts"
 import { requireCount, requireDuration, requireFieldName, requireOneOf, requireSeconds } from "./internal/options.ts"
+import { retryAfterField } from "./internal/reducedCapacity.ts"
 import { requestBytes } from "./internal/requestBytes.ts"
 import { pathOf, urlOf } from "./internal/requestPath.ts"
 import { buffer, type Buffered, sizeOf, StoredResponse, toResponse } from "./internal/storedResponse.ts"
@@ -130,7 +131,7 @@ export class KeyReused extends Problem.TaggedError<KeyReused>()("IdempotencyKeyR
 export class KeyInFlight extends Problem.TaggedError<KeyInFlight>()("IdempotencyKeyInFlight", {
   status: 409,
   title: "A request is outstanding for this Idempotency-Key",
-  headers: ({ retryAfter }): Record<string, string> => ({ "retry-after": String(retryAfter) })
+  headers: retryAfterField
 }, {
   /** Seconds. */
   retryAfter: Schema.Number

@@ -21,8 +21,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Admission from "./Admission.ts"
-import { requireCount, requireDuration, requireNumber } from "./internal/options.ts"
-import { requireSeconds, retryAfterMember, shedding, temporaryReducedCapacity } from "./internal/reducedCapacity.ts"
+import { requireCount, requireDuration, requireNumber, requireRetryAfter } from "./internal/options.ts"
+import { retryAfterMember, shedding, temporaryReducedCapacity } from "./internal/reducedCapacity.ts"
 import * as LoadSignals from "./LoadSignals.ts"
 
 /**
@@ -79,7 +79,7 @@ export const make = (
 ): Middleware.Middleware<never, Overloaded, HttpServerRequest | LoadSignals.LoadSignals> => {
   const thresholds = thresholdsOf(options)
   const maxInFlight = options.maxInFlight === undefined ? Infinity : requireCount("maxInFlight", options.maxInFlight, 1)
-  const retryAfter = requireSeconds("retryAfter", options.retryAfter ?? "5 seconds")
+  const retryAfter = requireRetryAfter("retryAfter", options.retryAfter ?? "5 seconds")
   const refuse = (signal: string) =>
     shed.pipe(
       Effect.andThen(Effect.logDebug(`refused a request: ${signal} is above its threshold`)),

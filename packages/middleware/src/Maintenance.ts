@@ -21,7 +21,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Admission from "./Admission.ts"
-import { requireSeconds, retryAfterMember, shedding } from "./internal/reducedCapacity.ts"
+import { requireRetryAfter } from "./internal/options.ts"
+import { retryAfterMember, shedding } from "./internal/reducedCapacity.ts"
 
 /**
  * Settings of {@link make}.
@@ -86,7 +87,7 @@ export class UnderMaintenance extends Problem.TaggedError<UnderMaintenance>()("U
 export const make = <X = never, R = never>(
   options: Options<X, R>
 ): Middleware.Middleware<never, X | UnderMaintenance, R | HttpServerRequest> => {
-  const retryAfter = requireSeconds("retryAfter", options.retryAfter ?? "1 minute")
+  const retryAfter = requireRetryAfter("retryAfter", options.retryAfter ?? "1 minute")
   const allowed = Effect.flatMap(
     HttpServerRequest,
     (request) => options.allow?.(request) === true ? Effect.succeed(true) : allowedFrom

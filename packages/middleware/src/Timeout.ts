@@ -35,7 +35,7 @@ import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Schema from "effect/Schema"
 import { failWith } from "./internal/bodyFailure.ts"
-import { requireDuration } from "./internal/options.ts"
+import { requireDuration, requireRetryAfter } from "./internal/options.ts"
 
 /**
  * Settings of {@link make} and {@link override}.
@@ -375,8 +375,7 @@ const Running: Context.Reference<Clocks | undefined> = Context.Reference<Clocks 
 const timeoutError = (after: number, retryAfter: Duration.Input | undefined) => {
   const members = { clock: "handler", after } as const
   if (retryAfter === undefined) return () => new HandlerTimeout(members)
-  const seconds = Math.ceil(requireDuration("retryAfter", retryAfter) / 1000)
-  if (!Number.isFinite(seconds)) throw new RangeError("retryAfter must be a finite duration, got Infinity")
+  const seconds = requireRetryAfter("retryAfter", retryAfter)
   return () => new HandlerTimeout({ ...members, retryAfter: seconds })
 }
 

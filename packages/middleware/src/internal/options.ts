@@ -67,6 +67,13 @@ export const requireCount = (name: string, value: number, min: number): number =
   throw new RangeError(`${name} must be a whole number of at least ${min}, got ${value}`)
 }
 
+/** A duration in whole seconds, rounded up, as `Retry-After` has it, or a `RangeError` that names the option. */
+export const requireRetryAfter = (name: string, value: Duration.Input): number => {
+  const seconds = Math.ceil(requireDuration(name, value) / 1000)
+  if (Number.isFinite(seconds)) return seconds
+  throw new RangeError(`${name} must be a finite duration, got Infinity`)
+}
+
 /** A duration in whole seconds, rounded down, as fields hold it; zero is allowed. A `RangeError` names the option. */
 export const requireSeconds = (name: string, value: Duration.Input): number => {
   const duration = Option.getOrUndefined(Duration.fromInput(value))

@@ -1,20 +1,11 @@
 import type * as Problem from "@sluice/core/Problem"
-import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
-import { requireDuration } from "./options.ts"
 
 /** @see https://www.iana.org/assignments/http-problem-types */
 const problemTypes = "https://iana.org/assignments/http-problem-types#"
 
 export const quotaExceeded = `${problemTypes}quota-exceeded` as const
 export const temporaryReducedCapacity = `${problemTypes}temporary-reduced-capacity` as const
-
-/** A duration option in whole seconds, rounded up, as `Retry-After` has it. */
-export const requireSeconds = (name: string, value: Duration.Input): number => {
-  const seconds = Math.ceil(requireDuration(name, value) / 1000)
-  if (Number.isFinite(seconds)) return seconds
-  throw new RangeError(`${name} must be a finite duration, got Infinity`)
-}
 
 export const retryAfterField = ({ retryAfter }: { readonly retryAfter: number }): Record<string, string> => ({
   "retry-after": String(retryAfter)
