@@ -13,6 +13,7 @@ import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequ
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { type ServerResponse, STATUS_CODES } from "node:http"
@@ -55,16 +56,35 @@ class Direct implements DirectResponse {
  * @since 0.1.0
  */
 export const take: Effect.Effect<DirectResponse | undefined, never, HttpServerRequest.HttpServerRequest> = Effect
-  .withFiber((fiber) => {
-    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-    const exchange = exchangeOf(request, fiber)
-    if (!exchange.wire || exchange.valueNeeded || exchange.committed || hasPreResponseHook(fiber.context)) {
-      return Effect.undefined
-    }
-    exchange.direct = true
-    // Sound: `wire` says that the carrier is an HTTP/1 response.
-    return Effect.succeed(new Direct(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, exchange))
-  })
+  .withFiber((fiber) => Effect.succeed(takeUnsafe(fiber)))
+
+/**
+ * {@link take} for callbacks that run while the request's fiber waits. Throws outside a request.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const takeUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): DirectResponse | undefined => {
+  const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+  const exchange = exchangeOf(request, fiber)
+  if (!isFree(exchange, fiber)) return undefined
+  exchange.direct = true
+  // Sound: `wire` says that the carrier is an HTTP/1 response.
+  return new Direct(NodeHttpServerRequest.toServerResponse(request) as ServerResponse, exchange)
+}
+
+/**
+ * Whether {@link takeUnsafe} would give a connection now.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const isAvailable = (exchange: Exchange, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  // Sound: every exchange is one of ours.
+  isFree(exchange as ExchangeState, fiber)
+
+const isFree = ({ committed, valueNeeded, wire }: ExchangeState, { context }: Fiber.Fiber<unknown, unknown>): boolean =>
+  wire && !valueNeeded && !committed && !hasPreResponseHook(context)
 
 /**
  * What a handler returns for a response that it has written itself.

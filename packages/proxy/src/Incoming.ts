@@ -8,6 +8,7 @@ import * as Exchange_ from "@sluice/core/Exchange"
 import * as Fields from "@sluice/core/Fields"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type * as Headers from "effect/http/Headers"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 
@@ -89,8 +90,17 @@ class IncomingRequest implements Incoming {
  * @since 0.1.0
  */
 export const current: Effect.Effect<Incoming, never, HttpServerRequest.HttpServerRequest> = Effect.withFiber(
-  (fiber) => {
-    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-    return Effect.map(Exchange_.current, (exchange) => new IncomingRequest(exchange, request))
-  }
+  (fiber) => Effect.succeed(currentUnsafe(fiber))
 )
+
+/**
+ * {@link current} for whoever has the fiber at hand. Throws outside a request.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const currentUnsafe = (fiber: Fiber.Fiber<unknown, unknown>): Incoming =>
+  new IncomingRequest(
+    Exchange_.currentUnsafe(fiber),
+    Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+  )

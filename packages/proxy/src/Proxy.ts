@@ -20,11 +20,13 @@
  *
  * @since 0.1.0
  */
+import * as DirectResponse from "@sluice/core/DirectResponse"
 import * as Fields from "@sluice/core/Fields"
 import type { Handler } from "@sluice/core/Handler"
 import type * as TrustedPeers from "@sluice/core/TrustedPeers"
 import * as Upgrade from "@sluice/core/Upgrade"
-import type * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -33,6 +35,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Incoming from "./Incoming.ts"
 import { bufferBody } from "./internal/bufferBody.ts"
+import { outgoingOf } from "./internal/outgoing.ts"
 import {
   type Draft,
   endsHere,
@@ -44,7 +47,7 @@ import {
   toRequest
 } from "./internal/prepare.ts"
 import * as Clocks_ from "./internal/proxyClocks.ts"
-import { relay } from "./internal/relay.ts"
+import { exchangeAndRelay, relay } from "./internal/relay.ts"
 import { requestIdle } from "./internal/requestIdle.ts"
 import { headTimeout, start as startClock, type TotalClock } from "./internal/totalClock.ts"
 import { upgradeRequest } from "./internal/upgradeRequest.ts"
@@ -292,18 +295,27 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
 
   const answer = (draft: Draft, response: UpstreamResponse, clock: TotalClock | undefined): Answer => {
     const head = responseHead(response, plan)
-    const { incoming } = draft
     const limits = { total: clock, writeIdle: clocks.writeIdle }
-    if (mapResponse === undefined) return relay(response, head, unchangedResponse, incoming, limits)
+    const relayWith = (changes: Relay) => relay(outgoingOf(response, head, changes, draft.incoming, limits))
+    if (mapResponse === undefined) return relayWith(unchangedResponse)
     const discard = Effect.sync(() => response.body.consume(ignored).cancel())
     return Effect.flatMap(
       Effect.onError(mapResponse(head), () => discard),
-      (verdict): Answer =>
-        verdict._tag === "Respond"
-          ? Effect.as(discard, verdict.response)
-          : relay(response, head, verdict, incoming, limits)
+      (verdict): Answer => verdict._tag === "Respond" ? Effect.as(discard, verdict.response) : relayWith(verdict)
     )
   }
+
+  const limits = { total: undefined, writeIdle: clocks.writeIdle }
+
+  /** For an exchange that nobody has to look into: with this upstream, unless it can't. */
+  const directly = ({ fiber, incoming }: Draft, request: Request, { start }: Upstream): Answer | undefined =>
+    start === undefined || !DirectResponse.isAvailable(incoming.exchange, fiber)
+      ? undefined
+      : exchangeAndRelay(
+        fiber,
+        (consumer) => start(request, fiber.getRef(Clock.Clock), consumer),
+        (response) => outgoingOf(response, responseHead(response, plan), unchangedResponse, incoming, limits)
+      )
 
   const exchange = (draft: Draft, changes: Forward, client: Switching | undefined): Answer => {
     const request = toRequest(draft, changes, client?.protocol)
@@ -313,9 +325,18 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     return Effect.flatMap(buffered, (request) => transmit(draft, request, client))
   }
 
+  const plain = mapResponse === undefined && clocks.total === Infinity
+
   const transmit = (draft: Draft, request: Request, client: Switching | undefined): Answer => {
-    const clock = clocks.total === Infinity ? undefined : startClock(clocks.total, draft.fiber)
-    const sent = Effect.flatMap(upstream, ({ send }) => headTimeout(send(request), clock))
+    const { fiber } = draft
+    // Sound: the upstream is in the requirements, so whoever runs this has put one into the context.
+    const service = Context.get(fiber.context as Context.Context<I>, upstream)
+    const direct = plain && client === undefined && request.body._tag !== "OneShot"
+      ? directly(draft, request, service)
+      : undefined
+    if (direct !== undefined) return direct
+    const clock = clocks.total === Infinity ? undefined : startClock(clocks.total, fiber)
+    const sent = headTimeout(service.send(request), clock)
     const bounded = requestIdle(sent, request.body, clocks.requestBodyIdle)
     return Effect.flatMap(bounded, (response): Answer => {
       if (response.tunnel === undefined) return answer(draft, response, clock)
@@ -341,18 +362,17 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     )
   }
 
-  return Effect.withFiber((fiber) =>
-    Effect.flatMap(Incoming.current, (incoming): Answer => {
-      const target = inspect(incoming, plan)
-      if (Result.isFailure(target)) return Effect.fail(target.failure)
-      const draft: Draft = { plan, incoming, target: target.success, fiber }
-      if (direct === undefined) return send(draft, unchanged)
-      return Effect.flatMap(
-        direct(incoming),
-        (verdict): Answer => verdict._tag === "Respond" ? Effect.succeed(verdict.response) : send(draft, verdict)
-      )
-    })
-  )
+  return Effect.withFiber((fiber): Answer => {
+    const incoming = Incoming.currentUnsafe(fiber)
+    const target = inspect(incoming, plan)
+    if (Result.isFailure(target)) return Effect.fail(target.failure)
+    const draft: Draft = { plan, incoming, target: target.success, fiber }
+    if (direct === undefined) return send(draft, unchanged)
+    return Effect.flatMap(
+      direct(incoming),
+      (verdict): Answer => verdict._tag === "Respond" ? Effect.succeed(verdict.response) : send(draft, verdict)
+    )
+  })
 }
 
 /** A connection that may switch, and what its client wants it to switch to. */

@@ -11,6 +11,7 @@
  * @since 0.1.0
  */
 import type * as Fields from "@sluice/core/Fields"
+import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
@@ -95,6 +96,33 @@ export interface OutgoingRequest {
 }
 
 /**
+ * Receives what becomes of a request: one call, in the transport's own turn, unless the exchange is aborted before.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ResponseConsumer<in E> {
+  /** The final response has a head. Nothing of its body is lost until it is consumed. */
+  onResponse(response: UpstreamResponse): void
+  /** There will be no response. */
+  onFailure(error: E): void
+}
+
+/**
+ * An exchange that was started.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Started {
+  /**
+   * Ends the exchange, whatever it is doing: its connection is destroyed, and neither the {@link ResponseConsumer} nor a
+   * {@link BodyConsumer} hears of it. After the end of the body it does nothing.
+   */
+  abort(): void
+}
+
+/**
  * Receives a response body. Every call is synchronous, in the socket's callback.
  *
  * @category models
@@ -170,4 +198,14 @@ export class Transport extends Context.Service<Transport, {
     endpoint: Endpoint,
     request: OutgoingRequest
   ) => Effect.Effect<UpstreamResponse, ProxyError.TransportError, Scope.Scope>
+  /**
+   * The same for a caller that is driven by callbacks and bounds the exchange itself. It is how responses that nothing has
+   * to look at are relayed, which saves the fiber a wait; a transport that has none is used through `exchange`.
+   */
+  readonly start?: (
+    endpoint: Endpoint,
+    request: OutgoingRequest,
+    clock: Clock.Clock,
+    consumer: ResponseConsumer<ProxyError.TransportError>
+  ) => Started
 }>()("@sluice/proxy/Transport") {}

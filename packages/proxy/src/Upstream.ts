@@ -12,6 +12,7 @@
  * @since 0.1.0
  */
 import type * as Fields from "@sluice/core/Fields"
+import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
@@ -63,6 +64,12 @@ export interface Upstream {
   readonly send: (
     request: Request
   ) => Effect.Effect<Transport.UpstreamResponse, ProxyError.Uncommitted, Scope.Scope>
+  /** The same for a caller that bounds the exchange itself; where the transport has it. */
+  readonly start?: (
+    request: Request,
+    clock: Clock.Clock,
+    consumer: Transport.ResponseConsumer<ProxyError.Uncommitted>
+  ) => Transport.Started
 }
 
 /**
@@ -209,11 +216,14 @@ const make = (name: string, transport: Transport.Transport["Service"], settings:
   const { clocks, preserveHost, targets } = settings
   let turn = 0
 
-  const sendTo = (target: ResolvedTarget, request: Request): ReturnType<Upstream["send"]> => {
+  const address = (
+    target: ResolvedTarget,
+    request: Request
+  ): Result.Result<Transport.OutgoingRequest, ProxyError.RequestRejected> => {
     const path = Target.join(target.base, request.target, request.targetOptions)
-    if (Result.isFailure(path)) return Effect.fail(path.failure)
+    if (Result.isFailure(path)) return Result.fail(path.failure)
     const host = request.host.forced || preserveHost ? request.host.value : target.authority
-    return transport.exchange(target.endpoint, {
+    return Result.succeed({
       method: request.method,
       target: path.success,
       fields: ["Host", host, ...request.fields],
@@ -225,17 +235,80 @@ const make = (name: string, transport: Transport.Transport["Service"], settings:
     })
   }
 
+  const sendTo = (target: ResolvedTarget, request: Request): ReturnType<Upstream["send"]> => {
+    const addressed = address(target, request)
+    return Result.isFailure(addressed)
+      ? Effect.fail(addressed.failure)
+      : transport.exchange(target.endpoint, addressed.success)
+  }
+
   const sendFrom = (at: number, request: Request, others: number): ReturnType<Upstream["send"]> => {
     const sent = sendTo(targets[at % targets.length], request)
     if (others === 0) return sent
     return Effect.catchIf(sent, notSent, () => sendFrom(at + 1, request, others - 1))
   }
 
+  const startWith = (start: Start): NonNullable<Upstream["start"]> => {
+    const startTo = (target: ResolvedTarget, request: Request, clock: Clock.Clock, consumer: Consumer) => {
+      const addressed = address(target, request)
+      if (Result.isSuccess(addressed)) return start(target.endpoint, addressed.success, clock, consumer)
+      consumer.onFailure(addressed.failure)
+      return ended
+    }
+    const startFrom = (at: number, request: Request, clock: Clock.Clock, consumer: Consumer, others: number) => {
+      const target = targets[at % targets.length]
+      if (others === 0) return startTo(target, request, clock, consumer)
+      const next = () => startFrom(at + 1, request, clock, consumer, others - 1)
+      const attempt = new Attempt(consumer, next)
+      attempt.begin(startTo(target, request, clock, attempt))
+      return attempt
+    }
+    return targets.length === 1
+      ? (request, clock, consumer) => startTo(targets[0], request, clock, consumer)
+      : (request, clock, consumer) => startFrom(turn++ % targets.length, request, clock, consumer, targets.length - 1)
+  }
+
   return {
     name,
     send: targets.length === 1
       ? (request) => sendTo(targets[0], request)
-      : (request) => Effect.suspend(() => sendFrom(turn++ % targets.length, request, targets.length - 1))
+      : (request) => Effect.suspend(() => sendFrom(turn++ % targets.length, request, targets.length - 1)),
+    ...(transport.start === undefined ? undefined : { start: startWith(transport.start) })
+  }
+}
+
+type Start = NonNullable<Transport.Transport["Service"]["start"]>
+type Consumer = Transport.ResponseConsumer<ProxyError.Uncommitted>
+
+const ended: Transport.Started = { abort: () => {} }
+
+/** One target's turn, after which the next one has its own. */
+class Attempt implements Consumer, Transport.Started {
+  private readonly consumer: Consumer
+  private readonly next: () => Transport.Started
+  private current: Transport.Started | undefined
+
+  constructor(consumer: Consumer, next: () => Transport.Started) {
+    this.consumer = consumer
+    this.next = next
+  }
+
+  begin(started: Transport.Started): void {
+    // It may have failed by now, and the next one may have begun.
+    this.current ??= started
+  }
+
+  onResponse(response: Transport.UpstreamResponse): void {
+    this.consumer.onResponse(response)
+  }
+
+  onFailure(error: ProxyError.Uncommitted): void {
+    if (notSent(error)) this.current = this.next()
+    else this.consumer.onFailure(error)
+  }
+
+  abort(): void {
+    this.current?.abort()
   }
 }
 

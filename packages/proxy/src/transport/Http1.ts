@@ -163,16 +163,54 @@ const validate = (options: Options) => ({
 const service = (shared: Shared): Transport.Transport["Service"] => ({
   exchange: (endpoint, request) =>
     Effect.withFiber<Transport.UpstreamResponse, ProxyError.TransportError, Scope.Scope>((fiber) => {
-      const exchange = new Exchange(shared, endpoint, request, fiber.getRef(Clock.Clock))
-      const abort = Effect.sync(() => exchange.abort())
+      const waiting = new Waiting()
+      const exchange = new Exchange(shared, endpoint, request, fiber.getRef(Clock.Clock), waiting)
+      const abort = Effect.sync(() => {
+        exchange.abort()
+        waiting.interrupt()
+      })
       // Sound: the scope is in the requirements, so whoever runs this has put one into the context.
       const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
       return Effect.andThen(
         Scope.addFinalizer(scope, abort),
         Effect.callback<Transport.UpstreamResponse, ProxyError.TransportError>((resume) => {
-          exchange.start(resume)
+          if (waiting.begin(resume)) exchange.start()
           return abort
         })
       )
-    })
+    }),
+  start: (endpoint, request, clock, consumer) => {
+    const exchange = new Exchange(shared, endpoint, request, clock, consumer)
+    exchange.start()
+    return exchange
+  }
 })
+
+type Resume = (effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>) => void
+
+/** A fiber that waits for a response. */
+class Waiting implements Transport.ResponseConsumer<ProxyError.TransportError> {
+  private resume: Resume | undefined
+  private interrupted = false
+
+  /** `false` when its scope was closed before it began. */
+  begin(resume: Resume): boolean {
+    this.resume = resume
+    if (this.interrupted) resume(Effect.interrupt)
+    return !this.interrupted
+  }
+
+  onResponse(response: Transport.UpstreamResponse): void {
+    this.resume?.(Effect.succeed(response))
+  }
+
+  onFailure(error: ProxyError.TransportError): void {
+    this.resume?.(Effect.fail(error))
+  }
+
+  /** Its scope was closed from outside: it must not wait for ever. */
+  interrupt(): void {
+    this.interrupted = true
+    this.resume?.(Effect.interrupt)
+  }
+}

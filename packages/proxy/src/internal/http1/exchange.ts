@@ -4,7 +4,6 @@
  * {@link ResponseBody}.
  */
 import type * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
 import * as ProxyError from "../../ProxyError.ts"
 import type * as Transport from "../../Transport.ts"
 import type { Lease } from "./bufferPool.ts"
@@ -26,11 +25,11 @@ export interface Shared {
   readonly limits: Limits
 }
 
-type Resume = (effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>) => void
-
 type State = "connecting" | "head" | "body" | "tunnel" | "done"
 
-export class Exchange implements User, Client, Sender, Source {
+type Consumer = Transport.ResponseConsumer<ProxyError.TransportError>
+
+export class Exchange implements User, Client, Sender, Source, Transport.Started {
   private readonly shared: Shared
   private readonly endpoint: Transport.Endpoint
   private readonly request: Transport.OutgoingRequest
@@ -38,7 +37,8 @@ export class Exchange implements User, Client, Sender, Source {
   private readonly watch: Watch
   private readonly parser: FieldParser
   private state: State = "connecting"
-  private resumeFiber: Resume | undefined
+  /** Unset once it was told what became of the request. */
+  private consumer: Consumer | undefined
   private connecting: Connecting | undefined
   private connection: Connection | undefined
   private body: ResponseBody | undefined
@@ -53,22 +53,21 @@ export class Exchange implements User, Client, Sender, Source {
     shared: Shared,
     endpoint: Transport.Endpoint,
     request: Transport.OutgoingRequest,
-    clock: Clock.Clock
+    clock: Clock.Clock,
+    consumer: Consumer
   ) {
     this.shared = shared
     this.endpoint = endpoint
     this.request = request
     this.clock = clock
+    this.consumer = consumer
     this.watch = new Watch(clock, request.clocks)
     this.parser = new FieldParser(shared.limits, true)
   }
 
   // -- Connecting -----------------------------------------------------------------------------------------------------
 
-  start(resume: Resume): void {
-    // Its scope was closed before it began.
-    if (this.state === "done") return resume(Effect.interrupt)
-    this.resumeFiber = resume
+  start(): void {
     const head = RequestHead.write(this.endpoint, this.request)
     if (typeof head !== "string") return this.fail(head)
     this.head = head
@@ -177,7 +176,7 @@ export class Exchange implements User, Client, Sender, Source {
     })
     this.body = body
     body.start(view, at, lease)
-    this.settle(Effect.succeed({ status, reason, httpVersion, fields, body }))
+    this.respond({ status, reason, httpVersion, fields, body })
     body.afterHead()
   }
 
@@ -192,7 +191,7 @@ export class Exchange implements User, Client, Sender, Source {
     this.state = "tunnel"
     const tunnel = this.connection?.handOver(view.subarray(at))
     if (tunnel === undefined) return
-    this.settle(Effect.succeed({ status, reason, httpVersion, fields, body: noBody(this), tunnel }))
+    this.respond({ status, reason, httpVersion, fields, body: noBody(this), tunnel })
   }
 
   private refuse(reason: ProxyError.InvalidResponse): void {
@@ -245,12 +244,13 @@ export class Exchange implements User, Client, Sender, Source {
     this.connect().startOver(dead)
   }
 
-  /** Fails the effect that waits for the head. */
+  /** There will be no response. */
   private fail(error: ProxyError.TransportError): void {
-    const connection = this.connection
+    const { connection, consumer } = this
+    this.consumer = undefined
     this.finish()
     connection?.destroy()
-    this.settle(Effect.fail(error))
+    consumer?.onFailure(error)
   }
 
   onBodyEnd(clean: boolean, keepAlive: number | undefined): void {
@@ -268,15 +268,14 @@ export class Exchange implements User, Client, Sender, Source {
     connection?.destroy()
   }
 
-  /** Ends it from outside, whatever it is doing. Who waits for the head is interrupted; after the end it does nothing. */
   abort(): void {
     if (this.state === "done") return
     const connection = this.connection
     this.connecting?.abort()
     this.body?.abandon()
+    this.consumer = undefined
     this.finish()
     connection?.destroy()
-    this.settle(Effect.interrupt)
   }
 
   private finish(): void {
@@ -290,10 +289,10 @@ export class Exchange implements User, Client, Sender, Source {
     this.sending?.stop()
   }
 
-  private settle(effect: Effect.Effect<Transport.UpstreamResponse, ProxyError.TransportError>): void {
-    const resume = this.resumeFiber
-    this.resumeFiber = undefined
-    resume?.(effect)
+  private respond(response: Transport.UpstreamResponse): void {
+    const { consumer } = this
+    this.consumer = undefined
+    consumer?.onResponse(response)
   }
 
   evidence(): ProxyError.Evidence {
