@@ -46,6 +46,8 @@ export class Connection {
   /** When it became idle, and until when it may stay so, in milliseconds of the pool's clock. */
   idleUntil = 0
   readonly socket: net.Socket
+  /** A request's head that goes out at the end of this turn of the event loop. */
+  unsent: string | undefined
 
   private readonly owner: Owner
   private readonly buffers: BufferPool
@@ -140,6 +142,21 @@ export class Connection {
     return !this.paused
   }
 
+  /**
+   * Sends a request that is nothing but a head, together with those of other connections at the end of this turn: the upstream
+   * is woken up once for many of them.
+   */
+  sendHead(head: string): void {
+    this.unsent = head
+    if (sending.push(this) === 1) setImmediate(flush)
+  }
+
+  flush(): void {
+    const head = this.unsent
+    this.unsent = undefined
+    if (head !== undefined && !this.socket.destroyed) this.socket.write(head, "latin1")
+  }
+
   /** Stops the flow of bytes; within a read its end is soon enough. */
   pause(): void {
     if (this.paused) return
@@ -172,6 +189,12 @@ export class Connection {
     if (rest.length > 0) socket.unshift(rest)
     return socket
   }
+}
+
+const sending: Array<Connection> = []
+
+const flush = (): void => {
+  for (const connection of sending.splice(0)) connection.flush()
 }
 
 const openTcp = (

@@ -104,7 +104,7 @@ export class Exchange implements User, Client, Sender, Source, Transport.Started
     this.state = "head"
     const { clock, request: { body, clocks, expectContinue = false }, watch } = this
     if (body._tag === "Empty") {
-      connection.socket.write(this.head, "latin1")
+      connection.sendHead(this.head)
       return this.onAnswerDue()
     }
     this.sending = new Sending({ body, connection, clock, clocks, watch, sender: this })
@@ -224,6 +224,7 @@ export class Exchange implements User, Client, Sender, Source, Transport.Started
 
   /** RFC 9112, 9.3.1: a client's or proxy's own retry is for idempotent requests, or for those of which nothing left. */
   private mayResend(error: Error | undefined): boolean {
+    if (this.connection?.unsent !== undefined) return true
     if (this.sending?.used === true) return false
     return idempotent.has(this.request.method) || this.sentNothing(error)
   }
