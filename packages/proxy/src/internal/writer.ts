@@ -6,6 +6,7 @@ import type * as Clock from "effect/Clock"
 import type { ServerResponse } from "node:http"
 import * as ProxyError from "../ProxyError.ts"
 import type { BodyConsumer, BodyControl } from "../Transport.ts"
+import { flushAtEndOfTurn, type Waiting } from "./endOfTurn.ts"
 import { type Outgoing, relayTrailers } from "./outgoing.ts"
 import { bodyTimeout } from "./totalClock.ts"
 import { WriteClock } from "./writeClock.ts"
@@ -17,13 +18,15 @@ const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1")
 
 /** Moves a body to a Node response in the transport's own callbacks. */
-export class Writer implements BodyConsumer {
+export class Writer implements BodyConsumer, Waiting {
   private readonly direct: DirectResponse.DirectResponse
   private readonly node: ServerResponse
   private readonly outgoing: Outgoing
   private readonly done: () => void
   private remaining: number
   private headFlushed = false
+  /** A whole body, which goes out with its head at the end of this turn. */
+  private unsent: string | undefined
   private control: BodyControl | undefined
   private cancelTimer: Timer.Cancel | undefined
   private readonly clock: Clock.Clock
@@ -53,6 +56,7 @@ export class Writer implements BodyConsumer {
 
   private readonly cutOff = (cause: Cause.Cause<unknown>): void => {
     this.cancelTimer?.()
+    this.unsent = undefined
     this.control?.cancel()
     this.direct.cutOff(cause)
     this.done()
@@ -78,8 +82,9 @@ export class Writer implements BodyConsumer {
     this.headFlushed = true
     this.remaining -= chunk.length
     if (first && this.remaining === 0 && chunk.length <= oneWrite) {
-      this.node.end(latin1(chunk), "latin1")
+      this.unsent = latin1(chunk)
       release()
+      flushAtEndOfTurn(this)
       return true
     }
     if (this.remaining === 0) {
@@ -95,7 +100,20 @@ export class Writer implements BodyConsumer {
   onEnd(trailers: Fields.Fields): void {
     this.headFlushed = true
     this.cancelTimer?.()
+    if (this.unsent !== undefined) return
     relayTrailers(this.outgoing.exchange, trailers)
+    this.end()
+  }
+
+  flush(): void {
+    const text = this.unsent
+    if (text === undefined) return
+    this.unsent = undefined
+    this.node.end(text, "latin1")
+    this.end()
+  }
+
+  private end(): void {
     if (!this.node.writableEnded) this.node.end()
     if (this.node.writableLength > 0) this.startWriteClock()
     this.done()
@@ -110,6 +128,7 @@ export class Writer implements BodyConsumer {
 
   cancel(): void {
     this.cancelTimer?.()
+    this.unsent = undefined
     this.node.off("drain", this.onDrain)
     this.control?.cancel()
     if (!this.node.writableEnded) this.node.destroy()

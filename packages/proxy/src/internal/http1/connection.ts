@@ -5,6 +5,7 @@
 import * as net from "node:net"
 import * as tls from "node:tls"
 import type * as Transport from "../../Transport.ts"
+import { flushAtEndOfTurn, type Waiting } from "../endOfTurn.ts"
 import type { BufferPool, Lease } from "./bufferPool.ts"
 
 /** What a connection is busy with before it is `ready`, in this order; the first and `tls` may be left out. */
@@ -36,7 +37,7 @@ export interface Settings {
   readonly plain: boolean
 }
 
-export class Connection {
+export class Connection implements Waiting {
   user: User | undefined
   /** Whether an exchange has been completed on it before. */
   reused = false
@@ -46,7 +47,7 @@ export class Connection {
   /** When it became idle, and until when it may stay so, in milliseconds of the pool's clock. */
   idleUntil = 0
   readonly socket: net.Socket
-  /** A request's head that goes out at the end of this turn of the event loop. */
+  /** A request's head that goes out at the end of this turn. */
   unsent: string | undefined
 
   private readonly owner: Owner
@@ -142,13 +143,10 @@ export class Connection {
     return !this.paused
   }
 
-  /**
-   * Sends a request that is nothing but a head, together with those of other connections at the end of this turn: the upstream
-   * is woken up once for many of them.
-   */
+  /** Sends a request that is nothing but a head. */
   sendHead(head: string): void {
     this.unsent = head
-    if (sending.push(this) === 1) setImmediate(flush)
+    flushAtEndOfTurn(this)
   }
 
   flush(): void {
@@ -189,12 +187,6 @@ export class Connection {
     if (rest.length > 0) socket.unshift(rest)
     return socket
   }
-}
-
-const sending: Array<Connection> = []
-
-const flush = (): void => {
-  for (const connection of sending.splice(0)) connection.flush()
 }
 
 const openTcp = (
