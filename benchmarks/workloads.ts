@@ -1,0 +1,7 @@
+import type { Workload } from "./workload.ts"
+import { proxying } from "./workloads/proxying.ts"
+
+/** All that `pnpm bench` measures, by the name that chooses it. */
+export const workloads: Readonly<Record<string, Workload>> = {
+  ...proxying
+}
