@@ -1,12 +1,16 @@
-import { spawn, spawnSync } from "node:child_process"
+import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Program } from "./programs.ts"
+import { testedCore } from "./cores.ts"
+import { endWithThis, isInstalled as has, type Program } from "./programs.ts"
 
 /** Whether there is one to run. */
-export const isInstalled = (): boolean => spawnSync("nginx", ["-v"]).status === 0
+export const isInstalled = has("nginx")
+
+/** Ends it with this process, even when that is killed. */
+const endWithStarter = has("setpriv") ? ["setpriv", "--pdeathsig", "KILL"] : []
 
 /** A port that nobody has at the moment: nginx does not tell which one it took. */
 const freePort = (): Promise<number> =>
@@ -25,8 +29,8 @@ const reachable = (port: number): Promise<boolean> =>
     socket.on("error", () => resolve(false)).on("connect", () => socket.destroy())
   })
 
-/** One process of nginx, with what `server` says in its server block. Its folder goes when it ends. */
-const start = async (command: ReadonlyArray<string>, main: string, server: string): Promise<Program> => {
+/** One process of nginx on the tested core, with what `server` says in its server block. Its folder goes when it ends. */
+const start = async (main: string, server: string): Promise<Program> => {
   const folder = Fs.mkdtempSync(join(tmpdir(), "bench-nginx-"))
   const port = await freePort()
   const config = join(folder, "nginx.conf")
@@ -42,8 +46,9 @@ http {
 }
 `
   )
-  const [program, ...args] = [...command, "nginx", "-p", folder, "-e", "stderr", "-c", config]
+  const [program, ...args] = [...endWithStarter, ...testedCore, "nginx", "-p", folder, "-e", "stderr", "-c", config]
   const child = spawn(program, args, { stdio: ["ignore", "ignore", "inherit"] })
+  endWithThis(child)
   child.once("exit", () => Fs.rmSync(folder, { recursive: true, force: true }))
   for (let tries = 0; tries < 200; tries++) {
     if (child.pid !== undefined && await reachable(port)) return { process: child, pid: child.pid, port }
@@ -54,9 +59,8 @@ http {
 }
 
 /** nginx as a proxy: streaming both ways, with kept connections to the upstream. */
-export const proxy = (command: ReadonlyArray<string>, to: string): Promise<Program> =>
+export const proxy = (to: string): Promise<Program> =>
   start(
-    command,
     `upstream target { server ${new URL(to).host}; keepalive 256; keepalive_requests 1000000000; }`,
     `location / {
       proxy_pass http://target; proxy_http_version 1.1; proxy_set_header Connection "";
