@@ -2,19 +2,12 @@
  * Ours, with the settings that a user gets. The stack logs what `AccessLog` logs by default, through Effect's JSON logger;
  * `jsonLines` has the middleware write the line itself.
  */
-import { Middleware, NodeServer, Reporter, RequestService, Route, Server } from "@sluice/core"
+import { Middleware, Reporter, RequestService, Route, Server } from "@sluice/core"
 import * as M from "@sluice/middleware"
-import { Context, Effect, Layer, Logger, Option, Redacted, Scope } from "effect"
+import { Effect, Layer, Logger, Option, Redacted } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { serve } from "../serve.ts"
 import { isToken, limit, Order, origin, report, type Service, sink, text, timeout, window } from "./shared.ts"
-
-const start = <E>(server: Layer.Layer<Server.Server, E, NodeServer.NodeServer>): Promise<number> =>
-  Effect.runPromise(Effect.gen(function*() {
-    // Never closed: it runs as long as the process.
-    const scope = yield* Scope.make()
-    const built = yield* Layer.buildWithScope(Layer.provide(server, NodeServer.layer({ port: 0 })), scope)
-    return Context.get(built, Server.Server).port
-  }))
 
 const Hello = Effect.succeed(HttpServerResponse.text(text))
 
@@ -42,15 +35,15 @@ const eight = (log: M.AccessLog.Options) =>
 const Reported = Reporter.layer(Effect.succeed((batch) => Effect.sync(() => report(batch))))
 
 const stack = (log: M.AccessLog.Options, logger: Logger.Logger<unknown, void>) =>
-  start(Layer.provide(Server.layer(Route.get("/", eight(log), Hello)), [
+  serve(Layer.provide(Server.layer(Route.get("/", eight(log), Hello)), [
     M.RateLimitStore.layerMemory(),
     Reported,
     Logger.layer([logger])
   ]))
 
 export const service: Service = {
-  hello: () => start(Server.layer(Route.get("/", Hello))),
-  json: () => start(Server.layer(Route.post("/", Echo))),
+  hello: () => serve(Server.layer(Route.get("/", Hello))),
+  json: () => serve(Server.layer(Route.post("/", Echo))),
   stack: () => stack({}, Logger.map(Logger.formatJson, sink))
 }
 
