@@ -34,8 +34,8 @@ const watch = (): void => {
   }
 }
 
-/** Ends a program of Node with the process that started it, even when that is killed: then its stdin ends. */
-const endWithStarter = ["--import", new URL("endWithStarter.ts", import.meta.url).href]
+/** Ends a program of Node even when this process is killed. */
+const preload = new URL("preload.ts", import.meta.url).href
 
 /** Runs a program of Node until it says where it listens; `through` is a command that runs it, such as `taskset`. */
 export const start = async (args: ReadonlyArray<string>, through: ReadonlyArray<string> = []): Promise<Program> => {
@@ -43,7 +43,8 @@ export const start = async (args: ReadonlyArray<string>, through: ReadonlyArray<
     ...through,
     process.execPath,
     "--disable-warning=ExperimentalWarning",
-    ...endWithStarter,
+    "--import",
+    preload,
     ...args
   ]
   const child = spawn(program, rest, { stdio: ["pipe", "pipe", "inherit"] })
