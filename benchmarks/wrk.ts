@@ -20,10 +20,17 @@ done = function(summary, latency)
 end
 `
 
+let folder: string | undefined
+let scripts = 0
+
+/** All of a run are in one folder, which goes with this process. */
 const scriptFile = (requests: Requests): string => {
-  const folder = Fs.mkdtempSync(join(tmpdir(), "bench-wrk-"))
-  process.once("exit", () => Fs.rmSync(folder, { recursive: true, force: true }))
-  const file = join(folder, "script.lua")
+  if (folder === undefined) {
+    const made = Fs.mkdtempSync(join(tmpdir(), "bench-wrk-"))
+    process.once("exit", () => Fs.rmSync(made, { recursive: true, force: true }))
+    folder = made
+  }
+  const file = join(folder, `${scripts++}.lua`)
   Fs.writeFileSync(file, script(requests))
   return file
 }
