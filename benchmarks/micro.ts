@@ -30,7 +30,7 @@ if (unknown.length > 0) {
 }
 
 /** In nanoseconds. */
-const settings = { min_cpu_time: 300e6, heap: () => process.memoryUsage().heapUsed }
+const settings = { min_cpu_time: 50e6, heap: () => process.memoryUsage().heapUsed }
 
 const time = ({ run }: Case) => measure(() => do_not_optimize(run()), settings)
 
@@ -38,7 +38,7 @@ const cases = (await Promise.all(chosen.map((name) => parts[name]()))).flat()
 const cpuName = cpus()[0]?.model ?? "unknown"
 console.log(`Node ${process.version}, ${cpus().length} x ${cpuName}\n`)
 console.log("| step | ns | bytes |\n|---|---:|---:|")
-for (const one of cases) await measure(() => do_not_optimize(one.run()), { min_cpu_time: 50e6 })
+for (const one of cases) await measure(() => do_not_optimize(one.run()), { min_cpu_time: 10e6 })
 const results = []
 for (const one of cases) {
   const { heap, p25, p50, p75 } = await time(one)

@@ -2,7 +2,7 @@
 import { Exchange, Middleware, Route, Server } from "@sluice/core"
 import { Proxy, Upstream } from "@sluice/proxy"
 import { Effect, Layer } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { parseArgs } from "node:util"
 import { serve } from "./serve.ts"
 
