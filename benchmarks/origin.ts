@@ -1,6 +1,6 @@
 /**
  * The upstream of proxy benchmarks: a socket server that parses as little as it can. `/N` is answered with N bytes, a
- * request with a Content-Length once its body has come.
+ * request with a Content-Length once its body has come. It listens on the address that is its argument, or on 127.0.0.1.
  */
 import * as Net from "node:net"
 
@@ -40,7 +40,7 @@ const serve = (socket: Net.Socket): void => {
 }
 
 const server = Net.createServer({ noDelay: true }, serve)
-server.listen(0, "127.0.0.1", () => {
+server.listen(0, process.argv[2] ?? "127.0.0.1", () => {
   // Sound: it listens on TCP.
   console.log(`listening on http://127.0.0.1:${(server.address() as Net.AddressInfo).port}`)
 })

@@ -14,8 +14,8 @@ const hopByHop: ReadonlySet<string> = new Set([
 ])
 
 /** The proxy that one writes by hand: `node:http` in front of undici's `dispatch`. */
-export const undiciProxy = (to: string): Http.RequestListener => {
-  const pool = new Pool(to, { connections: 256, pipelining: 1 })
+export const undiciProxy = (to: string, options: Pool.Options): Http.RequestListener => {
+  const pool = new Pool(to, options)
   return (request, response) => {
     const bodiless = request.headers["content-length"] === undefined
       && request.headers["transfer-encoding"] === undefined

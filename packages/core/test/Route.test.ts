@@ -66,6 +66,20 @@ describe("Route", () => {
         }
       }))
 
+    it.effect("C61 a wrong method is found out among a thousand routes, first and last", () =>
+      Effect.gen(function*() {
+        const many = Array.from({ length: 1000 }, (_, i) => Route.get(`/things${i}/:id`, ok))
+        const app = yield* App.make(Layer.mergeAll(Route.put("/things0/:id", ok), ...many))
+        for (
+          const [path, allow] of [["/things0/7", "GET, HEAD, OPTIONS, PUT"], ["/things999/7", "GET, HEAD, OPTIONS"]]
+        ) {
+          const response = yield* app.fetch(path, { method: "DELETE" })
+          assert.strictEqual(response.status, 405, path)
+          assert.strictEqual(response.headers.get("allow"), allow, path)
+        }
+        assert.strictEqual((yield* app.fetch("/things1000/7", { method: "DELETE" })).status, 404)
+      }))
+
     it.effect("C62 OPTIONS on a known path is 204 with Allow, on an unknown one 404", () =>
       Effect.gen(function*() {
         const app = yield* App.make(routes)

@@ -23,22 +23,37 @@ export const layer: Layer.Layer<HttpRouter.HttpRouter | MethodTable> = Layer.eff
   Effect.gen(function*() {
     const config = yield* HttpRouter.RouterConfig
     const router = yield* HttpRouter.make
-    const paths = FindMyWay.make<true>(config)
+    const paths = pathTable(config)
     const methods = new Set<string>()
     const record = (method: string, path: HttpRouter.PathInput) => {
       // A wildcard route answers every method, so its paths never get a 405.
       if (method === "*") return
       methods.add(method)
-      paths.on(method, path, true)
-      if (path.endsWith("/*")) paths.on(method, path.slice(0, -2) as HttpRouter.PathInput, true)
+      paths.add(method, path)
+      if (path.endsWith("/*")) paths.add(method, path.slice(0, -2) as HttpRouter.PathInput)
     }
-    const methodsOf = (url: string) =>
-      withAutomatic([...methods].filter((method) => paths.find(method, url) !== undefined))
+    const methodsOf = (url: string) => withAutomatic([...methods].filter((method) => paths.has(method, url)))
     return Context.make(HttpRouter.HttpRouter, decorate(router, record)).pipe(
       Context.add(MethodTable, { methodsOf, all: () => withAutomatic([...methods]) })
     )
   })
 )
+
+/** As many as share a router: each new one is compared with all that are there, which ten thousand feel for a second. */
+const pathsPerRouter = 256
+
+/** The paths of each method, with all the spellings that the router takes. */
+const pathTable = (config: Partial<FindMyWay.RouterConfig>) => {
+  const routers: Array<FindMyWay.Router<true>> = []
+  let added = 0
+  return {
+    add: (method: string, path: HttpRouter.PathInput): void => {
+      if (added++ % pathsPerRouter === 0) routers.push(FindMyWay.make(config))
+      routers[routers.length - 1].on(method, path, true)
+    },
+    has: (method: string, url: string): boolean => routers.some((router) => router.find(method, url) !== undefined)
+  }
+}
 
 const withAutomatic = (methods: ReadonlyArray<string>): ReadonlyArray<string> => {
   if (methods.length === 0) return methods
