@@ -16,9 +16,7 @@ const bench = (...args: ReadonlyArray<string>) => {
 describe("pnpm bench", () => {
   // CPU time and memory are read from /proc.
   it.skipIf(process.platform !== "linux")("prints a row for ours in each workload, and nothing failed", () => {
-    const { rows, status, stderr } = bench(
-      ...["small", "websockets", "--peers", "", "--rounds", "1", "--seconds", "1", "--warmup", "0"]
-    )
+    const { rows, status, stderr } = bench("small", "websockets", "--peers=", "--rounds=1", "--seconds=1", "--warmup=0")
     assert.strictEqual(stderr, "")
     assert.strictEqual(status, 0)
     assert.lengthOf(rows, 2)
