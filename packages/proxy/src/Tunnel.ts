@@ -93,10 +93,13 @@ interface Settings {
   readonly onClosed: () => void
 }
 
-/** Two connections, each piped into the other. */
+/** Two connections: what comes from one is written to the other. */
 class Joined {
+  /** Is called whenever bytes have come from a side, or have been taken by it. */
+  onMoved: () => void = () => {}
   private readonly client: Duplex
   private readonly upstream: Duplex
+  private leaving = false
   /** What has gone each way; `undefined` when it is no WebSocket. */
   private readonly toUpstream: WebSocketFrames | undefined
   private readonly toClient: WebSocketFrames | undefined
@@ -105,20 +108,17 @@ class Joined {
     this.client = client
     this.upstream = upstream
     if (settings.webSocket) {
-      this.toUpstream = follow(client)
-      this.toClient = follow(upstream)
+      this.toUpstream = new WebSocketFrames()
+      this.toClient = new WebSocketFrames()
     }
     let open = 2
     const closed = (self: Duplex, other: Duplex) => () => {
       if (!(self.readableEnded && self.writableFinished)) closeBehind(self, other)
       if (--open === 0) settings.onClosed()
     }
-    if (head.length > 0) {
-      upstream.write(head)
-      this.toUpstream?.push(head)
-    }
-    client.pipe(upstream)
-    upstream.pipe(client)
+    const onClientData = this.relay(client, upstream, this.toUpstream)
+    if (head.length > 0) onClientData(head)
+    this.relay(upstream, client, this.toClient)
     // An error of the client's side is its leaving, which the exchange knows by itself.
     client.once("error", () => {}).once("close", closed(client, upstream))
     upstream.once("close", closed(upstream, client)).once(
@@ -128,16 +128,28 @@ class Joined {
     )
   }
 
-  /** Calls back whenever bytes have come from a side, or have been taken by it. */
-  onMoved(callback: () => void): void {
-    for (const side of [this.client, this.upstream]) side.on("data", callback).on("drain", callback)
+  /** Not by `pipe`: frames and clocks would be two more listeners beside its own, which small messages pay for. */
+  private relay(from: Duplex, to: Duplex, frames: WebSocketFrames | undefined) {
+    const onData = (chunk: Uint8Array): void => {
+      this.onMoved()
+      if (this.leaving) return
+      frames?.push(chunk)
+      if (!to.write(chunk)) from.pause()
+    }
+    from.on("data", onData).once("end", () => to.end())
+    to.on("drain", () => {
+      this.onMoved()
+      from.resume()
+    })
+    // Whoever handed it over may have paused it.
+    from.resume()
+    return onData
   }
 
   /** Ends both sides in order; what they still send is dropped. */
   sayGoodbye(): void {
     const { client, upstream } = this
-    client.unpipe(upstream)
-    upstream.unpipe(client)
+    this.leaving = true
     if (!client.writableEnded) client.end(this.toClient?.open === true ? goingAway : undefined)
     if (!upstream.writableEnded) upstream.end(this.toUpstream?.open === true ? maskedGoingAway : undefined)
     client.resume()
@@ -174,7 +186,7 @@ class Limits {
       idle,
       () => this.end(new ProxyError.TunnelIdleTimeout({ idle: Duration.millis(idle) }))
     )
-    joined.onMoved(this.idle.touch)
+    joined.onMoved = this.idle.touch
   }
 
   private end(error: Late): void {
@@ -188,12 +200,6 @@ class Limits {
     this.idle?.stop()
     this.cancel()
   }
-}
-
-const follow = (side: Duplex): WebSocketFrames => {
-  const frames = new WebSocketFrames()
-  side.on("data", (chunk: Uint8Array) => frames.push(chunk))
-  return frames
 }
 
 /** One side has closed out of order. If it had said all it had to say, the other side gets all of it first. */

@@ -24,8 +24,8 @@ export const untilDrained = (body: ResponseBody, exchange: Exchange.Exchange): R
 class Events implements BodyConsumer {
   control: BodyControl | undefined
   private readonly consumer: BodyConsumer
-  /** The last bytes, as many as it takes to see a blank line. */
-  private tail: ReadonlyArray<number> = lineFeed
+  /** The last three bytes, as many as it takes to see a blank line: the latest is the lowest. */
+  private tail = lineFeeds
   private draining = false
   private ended = false
 
@@ -40,7 +40,7 @@ class Events implements BodyConsumer {
 
   onData(chunk: Uint8Array, release: () => void): boolean {
     if (!this.draining) {
-      this.tail = [...this.tail, ...chunk.subarray(-tailLength)].slice(-tailLength)
+      for (let at = Math.max(0, chunk.length - 3); at < chunk.length; at++) this.tail = pushed(this.tail, chunk[at])
       return this.consumer.onData(chunk, release)
     }
     const end = this.endOfEvent(chunk)
@@ -53,7 +53,7 @@ class Events implements BodyConsumer {
   /** Where the first blank line of a chunk ends, or -1. */
   private endOfEvent(chunk: Uint8Array): number {
     for (let at = 0; at < chunk.length; at++) {
-      this.tail = [...this.tail.slice(1 - tailLength), chunk[at]]
+      this.tail = pushed(this.tail, chunk[at])
       if (isBlankLine(this.tail)) return chunk[at] === CR && chunk[at + 1] === LF ? at + 2 : at + 1
     }
     return -1
@@ -82,16 +82,16 @@ class Events implements BodyConsumer {
 const CR = 13
 const LF = 10
 
-/** CR LF, and the end of the line before it. */
-const tailLength = 3
-
 /** Before its first byte a stream is between two events. */
-const lineFeed: ReadonlyArray<number> = [LF, LF]
+const lineFeeds = (LF << 8) | LF
+
+const pushed = (tail: number, byte: number): number => ((tail << 8) | byte) & 0xffffff
 
 /** Whether the last line is blank: lines end with CR LF, LF or CR. */
-const isBlankLine = (tail: ReadonlyArray<number>): boolean => {
-  const last = tail[tail.length - 1]
+const isBlankLine = (tail: number): boolean => {
+  const last = tail & 0xff
   if (last !== LF && last !== CR) return false
-  const before = tail[tail.length - (last === LF && tail[tail.length - 2] === CR ? 3 : 2)]
+  const beforeLast = (tail >> 8) & 0xff
+  const before = last === LF && beforeLast === CR ? tail >> 16 : beforeLast
   return before === LF || before === CR
 }
