@@ -16,6 +16,7 @@ export interface Case {
 }
 
 const parts: Readonly<Record<string, () => Promise<ReadonlyArray<Case>>>> = {
+  parsing: async () => (await import("./micro/parsing.ts")).parsing,
   fields: async () => (await import("./micro/fields.ts")).fields,
   balancing: async () => (await import("./micro/balancing.ts")).balancing
 }

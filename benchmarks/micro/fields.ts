@@ -1,6 +1,7 @@
 /** What happens to the fields of a request or response on its way. */
 import { Fields, Forwarded, TrustedPeers } from "@sluice/core"
-import { HopByHop, Via } from "@sluice/proxy"
+import { Body, HopByHop, Via } from "@sluice/proxy"
+import * as RequestHead from "../../packages/proxy/src/internal/http1/requestHead.ts"
 import type { Case } from "../micro.ts"
 
 /** A browser's. */
@@ -44,6 +45,15 @@ const trustsNobody = TrustedPeers.outgoing(TrustedPeers.none)
 const trustsPeer = TrustedPeers.outgoing(TrustedPeers.networks(["192.0.2.0/24"]))
 const both = TrustedPeers.outgoing(TrustedPeers.none, { forwarded: true })
 
+const endpoint = { protocol: "http:", hostname: "127.0.0.1", port: 8080 } as const
+const request = {
+  method: "GET",
+  target: "/orders?page=2",
+  fields: bare,
+  body: Body.empty,
+  clocks: {}
+} as const
+
 export const fields: ReadonlyArray<Case> = [
   { name: "Fields.get, the first of 13", run: () => Fields.get(browser, "host") },
   { name: "Fields.get, the last of 13", run: () => Fields.get(browser, "upgrade-insecure-requests") },
@@ -64,5 +74,6 @@ export const fields: ReadonlyArray<Case> = [
   { name: "X-Forwarded-*, the peer trusted", run: () => trustsPeer(connection, proxied) },
   { name: "X-Forwarded-* and Forwarded", run: () => both(connection, proxied) },
   { name: "Forwarded.parse, two elements", run: () => Forwarded.parse(forwarded) },
-  { name: "Forwarded.format, two elements", run: () => Forwarded.format(elements) }
+  { name: "Forwarded.format, two elements", run: () => Forwarded.format(elements) },
+  { name: "a request's head is written", run: () => RequestHead.write(endpoint, request) }
 ]
