@@ -67,7 +67,9 @@ const complaint = (file: string, specifier: string, declared: ReadonlySet<string
   const isSource = area === "packages" && part === "src"
   if (specifier.startsWith(".")) {
     const target = posix.join(posix.dirname(file), specifier)
-    if (!target.startsWith(`${home}/`) && !file.startsWith("benchmarks/micro/")) return "reaches into another package by a relative path"
+    if (!target.startsWith(`${home}/`) && !file.startsWith("benchmarks/micro/")) {
+      return "reaches into another package by a relative path"
+    }
     return isSource && target.endsWith("/index.ts") ? "imports a barrel: name the module instead" : undefined
   }
   if (specifier.startsWith("node:")) return undefined
