@@ -101,9 +101,9 @@ export const make = <I, S, E = never, R = never>(
   const realm = requireQuotable("realm", options.realm)
   const challenges = [challenge("Basic", { realm, charset: "UTF-8" })]
   const refusal = () => new InvalidCredentials({ challenges })
-  const identify = Effect.flatMap(
-    Exchange.current,
-    (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
+  const identify = Effect.withFiber(
+    (fiber): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
+      const exchange = Exchange.currentUnsafe(fiber)
       const text = credentialsIn(exchange.requestFields, "basic")
       if (text === undefined) return Effect.fail(new MissingCredentials({ challenges }))
       const credentials = basicCredentials(text)

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
 import { authenticatedKey, userIdKey, userKey } from "./attributes.ts"
+import { provided } from "./provided.ts"
 
 /** The part of an authentication that no scheme has for itself: it provides the principal and says whose request it is. */
 export const providing = <I, S, X, Q>(
@@ -13,21 +14,26 @@ export const providing = <I, S, X, Q>(
   identify: Effect.Effect<S, X, Q>,
   userId: ((principal: S) => string) | undefined
 ): Middleware.Middleware<I, X, Q | HttpServerRequest> => {
-  const known = Effect.tap(
-    identify,
-    (principal) => userId === undefined ? authenticated : Effect.andThen(authenticated, annotateUser(userId(principal)))
+  const note = (found: S): Effect.Effect<void> =>
+    Effect.withFiber((fiber) => {
+      const exchange = Exchange.currentUnsafe(fiber)
+      Exchange.annotateUnsafe(exchange, authenticatedKey, authenticated)
+      if (userId === undefined) return Effect.void
+      const id = userId(found)
+      Exchange.annotateUnsafe(exchange, userKey, { id })
+      Exchange.annotateUnsafe(exchange, userIdKey, id)
+      return Effect.annotateCurrentSpan(userIdKey, id)
+    })
+  return Middleware.make<I, X, Q | HttpServerRequest>(
+    label,
+    (handler) =>
+      Effect.flatMap(identify, (found) => Effect.flatMap(note(found), () => provided(handler, principal, found))),
+    { response: "none" }
   )
-  return Middleware.named(label, Middleware.provide<I, S, X, Q | HttpServerRequest>(principal, known))
 }
 
 /** What caches and shares responses does not see a key in a field or a query of one's own. Reports leave objects out. */
-const authenticated = Exchange.annotate(authenticatedKey, {})
-
-const annotateUser = (id: string): Effect.Effect<void, never, HttpServerRequest> =>
-  Effect.andThen(
-    Exchange.annotate(userKey, { id }),
-    Effect.andThen(Exchange.annotate(userIdKey, id), Effect.annotateCurrentSpan(userIdKey, id))
-  )
+const authenticated = {}
 
 /** What a look-up found, or the refusal of what it did not find. */
 export const orRefuse = <S, E, R, X>(
