@@ -172,7 +172,7 @@ export const table = <S>(
   const onlyKeys = byKey.size === byDigest.size
   const find = (key: string): Option.Option<S> | undefined =>
     byKey.get(blindDigest(key)) ?? (onlyKeys ? undefined : byDigest.get(blindDigest(sha256(key))))
-  return (key) => Effect.sync(() => find(Redacted.value(key)) ?? Option.none())
+  return (key) => Effect.succeed(find(Redacted.value(key)) ?? Option.none())
 }
 
 const requireDigest = (name: string, key: Redacted.Redacted | string): string => {
