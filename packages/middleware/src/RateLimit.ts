@@ -20,13 +20,13 @@
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
  * @since 0.1.0
  */
-import * as ClientAddress from "@sluice/core/ClientAddress"
 import * as Exchange from "@sluice/core/Exchange"
 import type { InvalidForwarded } from "@sluice/core/Forwarded"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
 import type { HeadEdit } from "@sluice/core/ResponseHead"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -39,6 +39,7 @@ import { requireCount, requireDuration, requireOneOf } from "./internal/options.
 import { provided } from "./internal/provided.ts"
 import * as fields from "./internal/rateLimitFields.ts"
 import { quotaExceeded, retryAfterField, retryAfterMember } from "./internal/reducedCapacity.ts"
+import { forwarding } from "./internal/requestedHost.ts"
 import * as RateLimitStore from "./RateLimitStore.ts"
 
 /**
@@ -147,7 +148,7 @@ export const clientAddress = (
   const prefix = requireCount("ipv6Prefix", options.ipv6Prefix ?? 64, 1)
   if (prefix > 128) throw new RangeError(`ipv6Prefix must be at most 128, got ${prefix}`)
   const keyOf = addressKey(prefix)
-  return Effect.map(ClientAddress.fromRequest, ({ address }) => keyOf(address))
+  return Effect.map(forwarding, ({ client }) => keyOf(client.address))
 }
 
 /**
@@ -208,7 +209,9 @@ export const make = <X = InvalidForwarded, K = never, C = never>(
   ): Effect.Effect<fields.Listed, RateLimitUnavailable, HttpServerRequest> =>
     Effect.withFiber((fiber) => Effect.as(storeFailed(error), announce(fiber, owner, undefined)))
   const charge = (owner: string, units: number) =>
-    Effect.flatMap(RateLimitStore.RateLimitStore, (store) => {
+    Effect.withFiber((fiber) => {
+      // Sound: the middleware requires it.
+      const store = Context.getUnsafe(fiber.context, RateLimitStore.RateLimitStore)
       const account = accountOf(owner)
       const charges = limits.map(({ algorithm, id, shown: { quota, window } }) => (
         { key: id + account, algorithm, quota, window, cost: units }
