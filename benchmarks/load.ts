@@ -21,9 +21,9 @@ export interface Client {
 }
 
 /** Connects. A response is over when it ends with `tail`; `fields` are lines that each request has as well. */
-export const connect = (port: number, tail: string, fields = ""): Promise<Client> =>
+export const connect = (port: number, tail: string, fields = "", path = "/"): Promise<Client> =>
   new Promise((resolve, reject) => {
-    const request = Buffer.from(`GET / HTTP/1.1\r\nHost: bench\r\n${fields}\r\n`)
+    const request = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: bench\r\n${fields}\r\n`)
     const end = Buffer.from(tail)
     let left = 0
     let done = () => {}

@@ -15,7 +15,7 @@ import { cpus } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import * as Load from "./load.ts"
-import { empty, requestFields, stacks } from "./stacks.ts"
+import { empty, paths, requestFields, stacks, tails } from "./stacks.ts"
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -36,7 +36,7 @@ const [rounds, requests, warmup] = [values.rounds, values.requests, values.warmu
 const names = (positionals.length > 0 ? positionals : [...stacks.keys()]).filter((name) => name !== empty)
 
 const connections = 16
-/** How every response ends. */
+/** How a response ends. */
 const tail = "hello\n"
 
 interface Running {
@@ -51,11 +51,14 @@ const start = async (name: string, folder: string, fields: string | undefined): 
   })
   // Sound: that is what the process sends first.
   const [{ port }] = (await once(child, "message")) as [{ readonly port: number }]
-  const clients = await Promise.all(Array.from({ length: connections }, () => Load.connect(port, tail, fields)))
+  const connect = () => Load.connect(port, tails[name] ?? tail, fields, paths[name])
+  const clients = await Promise.all(Array.from({ length: connections }, connect))
   const cost = async (requests: number) => {
     const each = Math.ceil(requests / connections)
     const before = await used(child)
+    const rest = stayAwake()
     await Promise.all(clients.map((client) => client.send(each)))
+    rest()
     return ((await used(child)) - before) / (each * connections)
   }
   return {
@@ -64,6 +67,21 @@ const start = async (name: string, folder: string, fields: string | undefined): 
       for (const client of clients) client.close()
       child.disconnect()
     }
+  }
+}
+
+/**
+ * Keeps this process from sleeping. To wake it would be the server's work (some 9 µs in its `writev`), and only that of a
+ * server which takes longer for a request than this process does: a middleware would seem to cost that as well.
+ */
+const stayAwake = (): () => void => {
+  let awake = true
+  const turn = (): void => {
+    if (awake) setImmediate(turn)
+  }
+  turn()
+  return () => {
+    awake = false
   }
 }
 

@@ -2,8 +2,9 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Middleware, Reporter, RequestService, Route, Server, TrustedPeers } from "@sluice/core"
 import * as M from "@sluice/middleware"
-import { Effect, Layer, Logger, Option, Redacted, Schema, type Scope } from "effect"
+import { Effect, Layer, Logger, Option, Redacted, Schema, type Scope, Stream } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
+import { CircuitBreaker as Breaker } from "effect/persistence"
 import { createHmac } from "node:crypto"
 import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
@@ -44,6 +45,9 @@ const jwt = M.Jwt.make(User, {
 const userKey = Effect.map(User, ({ sub }) => sub)
 const often = { limit: 1_000_000_000, window: "1 minute" } as const
 
+const around = Middleware.around("around", (handler) => Effect.suspend(() => handler), { response: "none" })
+const served = Middleware.head("served-by", (head) => head.set("served-by", "bench"))
+
 const token = (() => {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url")
   const signed = `${part({ alg: "HS256" })}.${part({ iss: realm, aud: realm, exp: 4_102_444_800, sub: "ann" })}`
@@ -68,14 +72,26 @@ export const requestFields: Readonly<Record<string, string>> = {
   "ApiKey and Policy": `X-API-Key: ${secret}\r\n`,
   "ApiKey and RateLimit": `X-API-Key: ${secret}\r\n`,
   PropagateFields: "X-Tenant: shop\r\n",
-  Tracing: "Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+  Tracing: "Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n",
+  WebhookSignature: `X-Signature: sha256=${createHmac("sha256", secret).digest("hex")}\r\n`
 }
+
+/** The path that is asked for, where it is another than `/`. */
+export const paths: Readonly<Record<string, string>> = { PathRewrite: "/api/" }
+
+/** How responses end, where it is not with the body of the empty stack. */
+export const tails: Readonly<Record<string, string>> = { EventStream: "0\r\n\r\n", Redirect: "\r\n\r\n" }
 
 /** Other middleware than these is a line here. */
 const ours = {
   [empty]: Server.layer(Route.get("/", Hello)),
   // How far two numbers may lie apart and mean nothing.
   "nothing, again": Server.layer(Route.get("/", Hello)),
+  // What a middleware costs that does nothing.
+  "Middleware.around": Server.layer(Route.get("/", around, Hello)),
+  "Middleware.head": Server.layer(Route.get("/", served, Hello)),
+  "Middleware.observe": Server.layer(Route.get("/", Middleware.observe("seen", () => Effect.void), Hello)),
+  "Middleware.provide": Server.layer(Route.get("/", Middleware.provide(User, Effect.succeed(ann)), Hello)),
   Accept: Server.layer(Route.get("/", M.Accept.make(["text/plain", "text/html"]), Hello)),
   AccessLog: Server.layer(Route.get("/", M.AccessLog.make(), Hello)),
   "AccessLog combined": Server.layer(Route.get("/", M.AccessLog.make({ format: "combined" }), Hello)),
@@ -112,6 +128,13 @@ const ours = {
     Route.get("/", M.Branch.byHost({ bench: Middleware.identity }, Middleware.identity), Hello)
   ),
   CacheControl: Server.layer(Route.get("/", M.CacheControl.noStore, Hello)),
+  CircuitBreaker: Layer.provide(
+    Server.layer(Route.get("/", M.CircuitBreaker.make(), Hello)),
+    Layer.provide(
+      Breaker.layer({ tripPolicy: Breaker.consecutive(5), openDuration: "30 seconds" }),
+      Breaker.layerStoreMemory()
+    )
+  ),
   ClientIp: Server.layer(Route.get("/", M.ClientIp.make(), Hello)),
   "ClientIp and IpFilter": Server.layer(
     Route.get("/", Middleware.stack(M.ClientIp.make(), M.IpFilter.make({ deny: ["203.0.113.0/24"] })), Hello)
@@ -127,6 +150,7 @@ const ours = {
   "Edge.gateway": Layer.provide(Server.layer(Route.get("/", M.Edge.gateway(), Hello)), M.LoadSignals.layer()),
   "Edge.web": Server.layer(Route.get("/", M.Edge.web(), Hello)),
   Etag: Server.layer(Route.get("/", M.Etag.make(), Hello)),
+  EventStream: Server.layer(Route.get("/", M.EventStream.response(Stream.make({ data: "hello" })))),
   HeaderRules: Server.layer(Route.get("/", M.HeaderRules.make(M.HeaderRules.set("x-frame-options", "DENY")), Hello)),
   HostFilter: Server.layer(Route.get("/", M.HostFilter.make(["bench"]), Hello)),
   HttpsRedirect: Layer.provide(
@@ -150,12 +174,14 @@ const ours = {
   Maintenance: Server.layer(Route.get("/", M.Maintenance.make({ active: Effect.succeed(false) }), Hello)),
   MethodOverride: Server.layer(Route.get("/", M.MethodOverride.make(), Hello)),
   Metrics: Server.layer(Route.get("/", M.Metrics.make(), Hello)),
+  PathRewrite: Server.layer(Route.get("/", Hello), { edge: M.PathRewrite.stripPrefix("/api") }),
   PropagateFields: Server.layer(Route.get("/", M.PropagateFields.make(["X-Tenant"]), Hello)),
   RateLimit: Layer.provide(
     Server.layer(Route.get("/", M.RateLimit.make(often), Hello)),
     M.RateLimitStore.layerMemory()
   ),
   Recover: Server.layer(Route.get("/", M.Recover.make(), Hello)),
+  Redirect: Server.layer(Route.get("/", M.Redirect.to("/elsewhere"))),
   Reporting: Server.layer(Route.get("/", M.Reporting.make(), Hello)),
   RequestId: Server.layer(Route.get("/", M.RequestId.make(), Hello)),
   ResponseCache: Layer.provide(
@@ -182,6 +208,11 @@ const ours = {
   "Timeout.responseBody": Server.layer(Route.get("/", M.Timeout.responseBody({ idle: "5 seconds" }), Hello)),
   Tracing: Layer.provide(Server.layer(Route.get("/", M.Tracing.make(), Hello)), M.Tracing.layer),
   TrailingSlash: Server.layer(Route.get("/", M.TrailingSlash.trim, Hello)),
+  WebhookSignature: Server.layer(Route.get(
+    "/",
+    M.WebhookSignature.make({ format: "plain", header: "X-Signature", secrets: [Redacted.make(secret)] }),
+    Hello
+  )),
   "the six of them": Server.layer(Route.get("/", six, Hello))
 }
 

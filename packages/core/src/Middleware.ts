@@ -204,8 +204,11 @@ export const provide = <I, S, X, Q>(
   build: Effect.Effect<NoInfer<S>, X, Q>
 ): Middleware<I, X, Q, never> =>
   construct([`provide(${service.key})`], "none", [], (handler) =>
-    // Sound: a request's fiber has the services that the signature asks for.
-    Effect.provideServiceEffect(handler, service, build as Effect.Effect<S, X>))
+    // Sound: a request's fiber has the services that the signature asks for. `provideService` would make closures at each call.
+    Effect.flatMap(
+      build as Effect.Effect<S, X>,
+      (value) => Effect.updateContext(handler, (context) => Context.add(context, service, value))
+    ))
 
 /**
  * Turns one typed error into a response. The error stays the exchange's cause, so a 5xx made of it is reported with it.

@@ -11,14 +11,19 @@
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
  * @since 0.1.0
  */
+import * as Exchange from "@sluice/core/Exchange"
+import * as Fields from "@sluice/core/Fields"
+import type { Handler } from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
 import * as RequestService from "@sluice/core/RequestService"
+import type { ResponseHead } from "@sluice/core/ResponseHead"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Schema from "effect/Schema"
 import { parseAccept, requireMediaType, weightOf } from "./internal/mediaTypes.ts"
+import { provided } from "./internal/provided.ts"
 import { addVary } from "./internal/vary.ts"
 
 /**
@@ -49,7 +54,7 @@ export class MediaType extends RequestService.Service<MediaType, string>()("@slu
  */
 export const make = (
   types: ReadonlyArray<string>
-): Middleware.Middleware<MediaType, NotAcceptable, HttpServerRequest.HttpServerRequest> => provide(MediaType, types)
+): Middleware.Middleware<MediaType, NotAcceptable, HttpServerRequest> => provide(MediaType, types)
 
 /**
  * {@link make} with a service of your own, whose type says which media types there are.
@@ -82,11 +87,11 @@ export const make = (
 export const provide = <I, const S extends string>(
   service: Context.Key<I, S>,
   types: ReadonlyArray<NoInfer<S>>
-): Middleware.Middleware<I, NotAcceptable, HttpServerRequest.HttpServerRequest> => {
+): Middleware.Middleware<I, NotAcceptable, HttpServerRequest> => {
   if (types.length === 0) throw new RangeError("types must not be empty")
   const offers = types.map((name) => ({ name, type: requireMediaType("types", name) }))
-  const choose = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
-    const accepted = parseAccept(headers["accept"])
+  const choose = (field: string): S | undefined => {
+    const accepted = parseAccept(field)
     let best: S | undefined
     let most = 0
     for (const { name, type } of offers) {
@@ -95,12 +100,21 @@ export const provide = <I, const S extends string>(
       best = name
       most = weight
     }
-    return best === undefined ? Effect.fail(new NotAcceptable({ available: types })) : Effect.succeed(best)
-  })
-  return Middleware.named(
+    return best
+  }
+  return Middleware.make<I, NotAcceptable, HttpServerRequest>(
     `Accept(${types.join(", ")})`,
-    Middleware.compose(vary, Middleware.provide(service, choose))
+    <E, R>(handler: Handler<E, R>) =>
+      Effect.withFiber((fiber): Handler<E | NotAcceptable, Exclude<R, I>> => {
+        const exchange = Exchange.currentUnsafe(fiber)
+        Exchange.editHeadUnsafe(exchange, vary)
+        const best = choose(Fields.getAll(exchange.requestFields, "accept").join(", "))
+        return best === undefined
+          ? Effect.fail(new NotAcceptable({ available: types }))
+          : provided(handler, service, best)
+      }),
+    { response: "head" }
   )
 }
 
-const vary = Middleware.head("vary", (head) => addVary(head, "Accept"))
+const vary = (head: ResponseHead): void => addVary(head, "Accept")

@@ -27,11 +27,6 @@ export type Limiter = "rate_limit" | "concurrency_limit" | "load_shed" | "mainte
  */
 export type Decision = "admitted" | "limited" | "shed" | "store_error"
 
-const total = Metric.counter("sluice.admission.decisions", {
-  description: "Requests that were admitted or refused, by limiter",
-  incremental: true
-})
-
 /**
  * How many requests met with a decision: the counter `sluice.admission.decisions` with the attributes `limiter` and
  * `decision`.
@@ -49,7 +44,11 @@ const total = Metric.counter("sluice.admission.decisions", {
  * @since 0.1.0
  */
 export const decisions = (limiter: Limiter, decision: Decision): Metric.Counter<number> =>
-  Metric.withAttributes(total, { limiter, decision })
+  Metric.counter("sluice.admission.decisions", {
+    description: "Requests that were admitted or refused, by limiter",
+    incremental: true,
+    attributes: { limiter, decision }
+  })
 
 /**
  * Counts one request.

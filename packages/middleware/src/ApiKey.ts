@@ -103,9 +103,9 @@ export const make = <I, S, E = never, R = never>(
   // Cookies are blanked as a whole.
   if (place !== "cookie") noteSecretName(place, name)
   const refusal = () => new InvalidCredentials({ challenges })
-  const identify = Effect.flatMap(
-    Exchange.current,
-    (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
+  const identify = Effect.withFiber(
+    (fiber): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
+      const exchange = Exchange.currentUnsafe(fiber)
       const keys = keysOf(exchange, name)
       if (keys.length === 0) return Effect.fail(new MissingCredentials({ challenges }))
       const verified = keys.length === 1 && keys[0] !== ""
@@ -159,18 +159,20 @@ const readers: {
 export const table = <S>(
   keys: ReadonlyArray<readonly [key: Redacted.Redacted | string, principal: S]>
 ): Verify<S> => {
-  const principals = new Map<string, S>()
+  const byDigest = new Map<string, Option.Option<S>>()
+  const byKey = new Map<string, Option.Option<S>>()
   keys.forEach(([key, principal], index) => {
     const place = blindDigest(requireDigest(`keys[${index}]`, key))
-    if (principals.has(place)) throw new RangeError(`keys[${index}] must not be there before`)
-    principals.set(place, principal)
+    if (byDigest.has(place)) throw new RangeError(`keys[${index}] must not be there before`)
+    const found = Option.some(principal)
+    byDigest.set(place, found)
+    if (typeof key !== "string") byKey.set(blindDigest(Redacted.value(key)), found)
   })
-  return (key) =>
-    Effect.sync(() => {
-      const place = blindDigest(sha256(Redacted.value(key)))
-      // Sound: what is there is an `S`, which may itself be `undefined`.
-      return principals.has(place) ? Option.some(principals.get(place) as S) : Option.none()
-    })
+  // Where all keys are known themselves, one digest is enough.
+  const onlyKeys = byKey.size === byDigest.size
+  const find = (key: string): Option.Option<S> | undefined =>
+    byKey.get(blindDigest(key)) ?? (onlyKeys ? undefined : byDigest.get(blindDigest(sha256(key))))
+  return (key) => Effect.succeed(find(Redacted.value(key)) ?? Option.none())
 }
 
 const requireDigest = (name: string, key: Redacted.Redacted | string): string => {

@@ -101,9 +101,9 @@ export const make = <I, S, E = never, R = never>(
   const realm = requireQuotable("realm", options.realm)
   const challenges = [challenge("Basic", { realm, charset: "UTF-8" })]
   const refusal = () => new InvalidCredentials({ challenges })
-  const identify = Effect.flatMap(
-    Exchange.current,
-    (exchange): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
+  const identify = Effect.withFiber(
+    (fiber): Effect.Effect<S, MissingCredentials | InvalidCredentials | E, R> => {
+      const exchange = Exchange.currentUnsafe(fiber)
       const text = credentialsIn(exchange.requestFields, "basic")
       if (text === undefined) return Effect.fail(new MissingCredentials({ challenges }))
       const credentials = basicCredentials(text)
@@ -148,18 +148,20 @@ export const table = <S>(users: Readonly<Record<string, Entry<S>>>): Verify<S> =
   if (anybody === undefined) throw new RangeError("users must not be empty")
   return ({ password, username }) => {
     const entry = entries.get(username.normalize("NFC"))
+    const principal = (matches: boolean): Option.Option<S> =>
+      matches && entry !== undefined ? Option.some(entry.principal) : Option.none()
     // Somebody's password is compared for a user that does not exist, too: the time must not tell.
-    return Effect.map(
-      (entry ?? anybody).matches(Redacted.value(password).normalize("NFC")),
-      (matches) => matches && entry !== undefined ? Option.some(entry.principal) : Option.none()
-    )
+    const matches = (entry ?? anybody).matches(Redacted.value(password).normalize("NFC"))
+    return typeof matches === "boolean" ? Effect.succeed(principal(matches)) : Effect.map(matches, principal)
   }
 }
 
-const matcher = (name: string, password: Redacted.Redacted | string): (sent: string) => Effect.Effect<boolean> => {
+type Matcher = (sent: string) => boolean | Effect.Effect<boolean>
+
+const matcher = (name: string, password: Redacted.Redacted | string): Matcher => {
   if (typeof password !== "string") {
     const wanted = blindDigest(Redacted.value(password).normalize("NFC"))
-    return (sent) => Effect.sync(() => blindDigest(sent) === wanted)
+    return (sent) => blindDigest(sent) === wanted
   }
   const parsed = passwordHash.parse(password)
   if (parsed === undefined) {

@@ -19,7 +19,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import type { InvalidCredentials, MalformedCredentials, MissingCredentials } from "./Authentication.ts"
 import { bearer } from "./internal/bearer.ts"
 import { requireQuotable } from "./internal/options.ts"
@@ -85,6 +85,9 @@ export const make = <I, S, E = never, R = never>(
 > => {
   const { invalid, token } = bearer(requireQuotable("realm", options.realm))
   const refusal = () => invalid("The token is not accepted")
-  const identify = Effect.flatMap(token, (token) => orRefuse(options.verify(token), refusal))
+  const identify = Effect.flatMap(
+    token,
+    (token) => orRefuse(options.verify(Redacted.make(token, { label: "token" })), refusal)
+  )
   return providing("BearerAuth", principal, identify, options.userId)
 }

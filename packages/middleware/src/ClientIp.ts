@@ -19,10 +19,13 @@ import type { InvalidForwarded } from "@sluice/core/Forwarded"
 import type { Handler } from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as TrustedPeers from "@sluice/core/TrustedPeers"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as References from "effect/References"
 import { clientAddressKey } from "./internal/attributes.ts"
-import { forwarding } from "./internal/requestedHost.ts"
+import { provided } from "./internal/provided.ts"
+import { type Forwarding, forwarding } from "./internal/requestedHost.ts"
 
 /**
  * Settings of {@link make}.
@@ -71,19 +74,25 @@ export const make = (
     trust === undefined ? handler : Effect.provideService(handler, TrustedPeers.TrustedPeers, trust)
   return Middleware.make<ClientAddress, InvalidForwarded, HttpServerRequest>(
     "ClientIp",
-    (handler) => trusting(Effect.flatMap(forwarding, ({ client }) => withClient(handler, client))),
+    (handler) => trusting(Effect.flatMap(forwarding, (forwarding) => withClient(handler, forwarding))),
     { response: "none" }
   )
 }
 
 const withClient = <E, R>(
   handler: Handler<E, R>,
-  client: TrustedPeers.Client
+  { client, exchange }: Forwarding
 ): Handler<E, Exclude<R, ClientAddress> | HttpServerRequest> => {
-  const known = Effect.provideService(handler, ClientAddress, client)
-  if (client.address === undefined) return known
-  return Effect.andThen(
-    Exchange.annotate(clientAddressKey, client.address),
-    Effect.annotateLogs(known, clientAddressKey, client.address)
-  )
+  const { address } = client
+  if (address === undefined) return provided(handler, ClientAddress, client)
+  Exchange.annotateUnsafe(exchange, clientAddressKey, address)
+  // One step for both, since each would be a frame of the fiber's stack.
+  return Effect.updateContext(handler, (context: Context.Context<Exclude<R, ClientAddress>>) => {
+    const annotations = { ...Context.get(context, References.CurrentLogAnnotations), [clientAddressKey]: address }
+    // Sound: it has the one service that it did not have.
+    return context.pipe(
+      Context.add(ClientAddress, client),
+      Context.add(References.CurrentLogAnnotations, annotations)
+    ) as Context.Context<R>
+  })
 }

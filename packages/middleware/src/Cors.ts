@@ -104,15 +104,20 @@ export const make = <X = never, R = never>(
   const edits = editsOf(options)
   return Middleware.around<X, R | HttpServerRequest>(
     "Cors",
-    (handler) =>
-      Effect.flatMap(Exchange.current, (exchange) => {
+    <E, R_>(handler: Handler<E, R_>) =>
+      Effect.withFiber((fiber): Handler<E | X, R_ | R | HttpServerRequest> => {
+        const exchange = Exchange.currentUnsafe(fiber)
         const origin = Fields.get(exchange.requestFields, "origin")
         const requested = exchange.method === "OPTIONS" && origin !== undefined
           ? Fields.get(exchange.requestFields, "access-control-request-method")
           : undefined
-        const next = requested === undefined
-          ? (allowed: boolean) => Effect.andThen(Exchange.editHead(edits(allowed, origin)), handler)
-          : (allowed: boolean) => preflight(allowed && policy.permits(exchange, requested), policy, exchange, origin)
+        const next = (allowed: boolean): Handler<E, R_ | HttpServerRequest> => {
+          if (requested !== undefined) {
+            return preflight(allowed && policy.permits(exchange, requested), policy, exchange, origin)
+          }
+          Exchange.editHeadUnsafe(exchange, edits(allowed, origin))
+          return handler
+        }
         const verdict = allows(origin, exchange)
         return typeof verdict === "boolean" ? next(verdict) : Effect.flatMap(verdict, next)
       }),
@@ -207,10 +212,11 @@ const editsOf = (options: Options<unknown, unknown>): (allowed: boolean, origin:
   const exposed = (options.exposedHeaders ?? []).map((name) => requireFieldName("exposedHeaders", name)).join(", ")
   const credentials = options.credentials ?? false
   const withOrigin = (head: Parameters<HeadEdit>[0], origin: string): void => {
-    clear(head)
     head.set("access-control-allow-origin", origin)
     if (credentials) head.set("access-control-allow-credentials", "true")
+    else head.remove("access-control-allow-credentials")
     if (exposed !== "") head.set("access-control-expose-headers", exposed)
+    else head.remove("access-control-expose-headers")
   }
   if (options.origins === "*") return () => (head) => withOrigin(head, "*")
   return (allowed, origin = "") => (head) => {

@@ -12,6 +12,10 @@
  * When the keys can't be fetched and there are none yet, the answer is {@link KeysUnavailable}, 503: the token may be good.
  * Keys that were fetched once go on to be used while the key set can't be reached.
  *
+ * A token whose signature was good is remembered by its digest, together with the key: while the key is the same object, the
+ * signature is not verified again, but the times are. Keys that are fetched anew are other objects. There are at most
+ * 10,000, those that were used last.
+ *
  * **Gotchas** A token is good until it expires, whatever happens in the meantime. A token without `kid` takes a key set in
  * which just one key fits its algorithm.
  *
@@ -21,7 +25,6 @@
  */
 import type * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
-import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -31,11 +34,15 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { createLocalJWKSet, decodeProtectedHeader, errors, jwtVerify } from "jose"
 import type { CryptoKey, JSONWebKeySet, JWSHeaderParameters, JWTPayload, KeyObject } from "jose"
+import { createSecretKey } from "node:crypto"
 import type { InvalidCredentials, MalformedCredentials, MissingCredentials } from "./Authentication.ts"
 import { bearer } from "./internal/bearer.ts"
+import { memo } from "./internal/memo.ts"
 import { requireDelay, requireDuration, requireOneOf, requireQuotable } from "./internal/options.ts"
 import { providing } from "./internal/principal.ts"
 import * as remote from "./internal/remoteKeySet.ts"
+import { settled } from "./internal/settled.ts"
+import * as VerifiedTokens from "./internal/verifiedTokens.ts"
 
 /**
  * A signature algorithm (RFC 7518, 3.1; RFC 8037; RFC 9864). There is no `none`.
@@ -108,13 +115,14 @@ const requireAsymmetric = (algorithm: Algorithm): void => {
 export const secret = (secret: Redacted.Redacted<string | Uint8Array>): Keys => {
   const value = Redacted.value(secret)
   const bytes = typeof value === "string" ? new TextEncoder().encode(value) : value
+  let found: Effect.Effect<KeyObject> | undefined
   return keys((algorithm) => {
     requireOneOf<Algorithm>("algorithms", algorithm, symmetric)
     const least = Number(algorithm.slice(2)) / 8
     if (bytes.length < least) {
       throw new RangeError(`keys must be a secret of at least ${least} bytes for ${algorithm}, got ${bytes.length}`)
     }
-  }, () => Effect.succeed(bytes))
+  }, () => found ??= Effect.succeed(createSecretKey(bytes)))
 }
 
 /**
@@ -125,7 +133,8 @@ export const secret = (secret: Redacted.Redacted<string | Uint8Array>): Keys => 
  */
 export const publicKey = (key: CryptoKey | KeyObject): Keys => {
   if (key.type !== "public") throw new TypeError(`keys must be a public key, got a ${key.type} one`)
-  return keys(requireAsymmetric, () => Effect.succeed(key))
+  const found = Effect.succeed(key)
+  return keys(requireAsymmetric, () => found)
 }
 
 /**
@@ -191,11 +200,21 @@ const findIn = (
   set: remote.RemoteKeySet,
   header: JWSHeaderParameters
 ): Effect.Effect<Key | undefined, KeysUnavailable, HttpClient> =>
+  Effect.flatMap(
+    set.keys,
+    (find) =>
+      find === undefined ? Effect.fail(new KeysUnavailable({ cause: set.trouble() })) : Effect.flatMap(
+        remote.keyFor(find, header),
+        (key) => key === undefined ? findInNewer(set, header, find) : Effect.succeed(key)
+      )
+  )
+
+const findInNewer = (
+  set: remote.RemoteKeySet,
+  header: JWSHeaderParameters,
+  find: remote.Find
+): Effect.Effect<Key | undefined, KeysUnavailable, HttpClient> =>
   Effect.gen(function*() {
-    const find = yield* set.keys
-    if (find === undefined) return yield* new KeysUnavailable({ cause: set.trouble() })
-    const key = yield* remote.keyFor(find, header)
-    if (key !== undefined) return key
     const newer = yield* set.newer(find)
     const found = newer === undefined || newer === find ? undefined : yield* remote.keyFor(newer, header)
     // The key may be one that is too new for us.
@@ -286,31 +305,24 @@ export const make = <I, S, RD = never, R = never>(
   R | RD | HttpServerRequest
 > => {
   const { invalid, token } = bearer(requireQuotable("realm", options.realm))
-  const verify = verifier(options)
+  const verify = verifier(options, invalid)
   const decode = Schema.decodeUnknownEffect(options.claims)
-  const identify = Effect.gen(function*() {
-    const text = Redacted.value(yield* token)
-    const claims = yield* Effect.catchIf(verify(text), isRefusal, ({ reason }) => Effect.fail(invalid(reason)))
-    return yield* Effect.catchTag(
-      decode(claims),
-      "SchemaError",
-      () => Effect.fail(invalid("The claims are not accepted"))
-    )
-  })
+  const unacceptable = () => Effect.fail(invalid("The claims are not accepted"))
+  const principalOf = (claims: JWTPayload) => {
+    const decoded = decode(claims)
+    // Most schemas have decoded already.
+    const exit = settled(decoded)
+    return exit?._tag === "Success" ? Effect.succeed(exit.value) : Effect.catchTag(decoded, "SchemaError", unacceptable)
+  }
+  const identify = Effect.flatMap(token, (token) => Effect.flatMap(verify(token), principalOf))
   return providing("Jwt", principal, identify, options.userId)
 }
 
-/** Why a token is not accepted, in words that hold nothing of the token. */
-class Refusal {
-  readonly reason: string
-  constructor(reason: string) {
-    this.reason = reason
-  }
-}
-
-const isRefusal = (error: unknown): error is Refusal => error instanceof Refusal
-
-const verifier = <R>(options: Omit<Options<unknown, never, R>, "claims" | "userId">) => {
+/** The claims of a token, or why it is not accepted, in words that hold nothing of it. */
+const verifier = <R>(
+  options: Omit<Options<unknown, never, R>, "claims" | "userId">,
+  invalid: (reason: string) => InvalidCredentials
+) => {
   const { check, find } = options.keys["~sluice/middleware/Jwt/Keys"]
   const algorithms = [...requireSome("algorithms", options.algorithms)]
   algorithms.forEach(check)
@@ -323,36 +335,80 @@ const verifier = <R>(options: Omit<Options<unknown, never, R>, "claims" | "userI
     clockTolerance: skew,
     ...(options.typ === undefined ? undefined : { typ: options.typ })
   }
-  return (token: string): Effect.Effect<JWTPayload, Refusal | KeysUnavailable, R> =>
-    Effect.gen(function*() {
-      const header = yield* attempt(() => decodeProtectedHeader(token))
-      // Before the key is looked for: whoever sends nonsense must not make us fetch keys.
-      if (!algorithms.some((algorithm) => algorithm === header.alg)) {
-        return yield* refuse("The algorithm is not accepted")
+  const verified = VerifiedTokens.make<Key>(mostVerified)
+  const refuse = (reason: string) => Effect.fail(invalid(reason))
+  const verifyAnew = (token: string, key: Key, now: number) =>
+    Effect.flatMap(
+      Effect.tryPromise({
+        try: () => jwtVerify(token, key, { ...settings, currentDate: new Date(now) }),
+        catch: (error) => invalid(reasonOf(error))
+      }),
+      ({ payload }) => {
+        if (!isIssuedBy(payload, now / 1000 + skew)) return refuse("The claim iat is not accepted")
+        verified.add(token, key)
+        return Effect.succeed(payload)
       }
-      const key = yield* find(header)
-      if (key === undefined) return yield* refuse("The key is not known")
-      const now = yield* Clock.currentTimeMillis
-      const currentDate = new Date(now)
-      const { payload } = yield* attempt(() => jwtVerify(token, key, { ...settings, currentDate }))
-      if (!isIssuedBy(payload, now / 1000 + skew)) return yield* refuse("The claim iat is not accepted")
-      return payload
+    )
+  const verify = (token: string, claims: string, key: Key): Effect.Effect<JWTPayload, InvalidCredentials> =>
+    Effect.clockWith((clock) => {
+      const now = clock.currentTimeMillisUnsafe()
+      const payload = verified.has(token, key) ? readClaims(claims) : undefined
+      return payload !== undefined && isTimely(payload, now, skew)
+        ? Effect.succeed(payload)
+        : verifyAnew(token, key, now)
     })
+  return (token: string): Effect.Effect<JWTPayload, InvalidCredentials | KeysUnavailable, R> => {
+    const parts = token.split(".")
+    const header = parts.length === 3 || parts.length === 5 ? readHeader(parts[0]) : undefined
+    if (header === undefined) return refuse(unreadable)
+    // Before the key is looked for: whoever sends nonsense must not make us fetch keys.
+    if (!algorithms.some((algorithm) => algorithm === header.alg)) return refuse("The algorithm is not accepted")
+    return Effect.flatMap(
+      find(header),
+      (key) => key === undefined ? refuse("The key is not known") : verify(token, parts[1], key)
+    )
+  }
 }
 
-const refuse = (reason: string) => Effect.fail(new Refusal(reason))
+/** How many tokens are remembered whose signature was good. One takes some 150 bytes. */
+const mostVerified = 10_000
 
-const attempt = <A>(f: () => A | Promise<A>): Effect.Effect<A, Refusal> =>
-  Effect.tryPromise({ try: async () => f(), catch: (error) => new Refusal(reasonOf(error)) })
+/** The same object for the same header; `undefined` when it can't be read. */
+const readHeader = memo((part): JWSHeaderParameters | undefined => {
+  try {
+    return decodeProtectedHeader(`${part}..`)
+  } catch {
+    return undefined
+  }
+})
+
+/** The claims of a token that jose has read before. They are read anew, so that no request has another's object. */
+const readClaims = (part: string): JWTPayload | undefined => {
+  try {
+    // Sound: jose has refused what is no object.
+    return JSON.parse(Buffer.from(part, "base64url").toString()) as JWTPayload
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether a token that was accepted is so now: nothing else in it can have changed. */
+const isTimely = (payload: JWTPayload, now: number, skew: number): boolean => {
+  const { exp = -Infinity, nbf = -Infinity } = payload
+  const seconds = Math.floor(now / 1000)
+  return exp > seconds - skew && nbf <= seconds + skew && isIssuedBy(payload, now / 1000 + skew)
+}
 
 const isIssuedBy = ({ iat }: JWTPayload, latest: number): boolean =>
   iat === undefined || typeof iat === "number" && iat <= latest
+
+const unreadable = "The token can't be read"
 
 const reasonOf = (error: unknown): string => {
   if (error instanceof errors.JWTExpired) return "The token has expired"
   if (error instanceof errors.JWTClaimValidationFailed) return `The claim ${error.claim} is not accepted`
   if (error instanceof errors.JWSSignatureVerificationFailed) return "The signature is not valid"
-  return "The token can't be read"
+  return unreadable
 }
 
 const listOf = (value: string | ReadonlyArray<string>): ReadonlyArray<string> =>

@@ -20,6 +20,8 @@ import type { HeadEdit } from "@sluice/core/ResponseHead"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import { memo } from "./internal/memo.ts"
+import { provided } from "./internal/provided.ts"
 import { qualityValues } from "./internal/qualityValues.ts"
 import { addVary } from "./internal/vary.ts"
 
@@ -79,10 +81,12 @@ export const make = <I, Tag extends string>(
   return Middleware.make<I, never, HttpServerRequest>(
     "Language",
     <E, R>(handler: Handler<E, R>) =>
-      Effect.flatMap(Exchange.current, ({ requestFields }) => {
-        const tag = choose(Fields.getAll(requestFields, "accept-language").join(","))
+      Effect.withFiber((fiber) => {
+        const exchange = Exchange.currentUnsafe(fiber)
+        const tag = choose(Fields.getAll(exchange.requestFields, "accept-language").join(","))
         // Sound: there is an edit for each tag that can be chosen.
-        return Effect.andThen(Exchange.editHead(edits.get(tag)!), Effect.provideService(handler, service, tag))
+        Exchange.editHeadUnsafe(exchange, edits.get(tag)!)
+        return provided(handler, service, tag)
       }),
     { response: "head" }
   )
@@ -108,7 +112,8 @@ const chooser = <Tag extends string>({ fallback, supported }: Options<Tag>): (fi
   if (!supported.includes(otherwise)) {
     throw new RangeError(`fallback must be one of ${supported.join(", ")}, got ${otherwise}`)
   }
-  return (field) => field === "" ? otherwise : choose(tags, field) ?? otherwise
+  const chosen = memo((field) => choose(tags, field) ?? otherwise)
+  return (field) => field === "" ? otherwise : chosen(field)
 }
 
 const choose = <Tag extends string>(

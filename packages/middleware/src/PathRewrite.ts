@@ -15,9 +15,11 @@
  * @since 0.1.0
  */
 import * as Middleware from "@sluice/core/Middleware"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { requirePath } from "./internal/paths.ts"
+import { provided } from "./internal/provided.ts"
 
 /**
  * Takes a prefix off: with `/api`, `/api/orders` becomes `/orders`, and `/api` becomes `/`.
@@ -80,11 +82,12 @@ const rewriting = (
   return Middleware.around<never, HttpServerRequest>(
     label,
     (handler) =>
-      Effect.flatMap(HttpServerRequest, (request) => {
+      Effect.withFiber((fiber) => {
+        const request = Context.getUnsafe(fiber.context, HttpServerRequest)
         const matched = prefix.exec(request.url)
         if (matched === null) return handler
         const url = replacement + rooted(request.url.slice(matched[0].length), replacement === "")
-        return Effect.provideService(handler, HttpServerRequest, request.modify({ url }))
+        return provided(handler, HttpServerRequest, request.modify({ url }))
       }),
     { response: "none" }
   )

@@ -20,22 +20,26 @@
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
  * @since 0.1.0
  */
-import * as ClientAddress from "@sluice/core/ClientAddress"
 import * as Exchange from "@sluice/core/Exchange"
 import type { InvalidForwarded } from "@sluice/core/Forwarded"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
+import type { HeadEdit } from "@sluice/core/ResponseHead"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as Admission from "./Admission.ts"
 import { addressKey } from "./internal/addressKey.ts"
 import { requireCount, requireDuration, requireOneOf } from "./internal/options.ts"
+import { provided } from "./internal/provided.ts"
 import * as fields from "./internal/rateLimitFields.ts"
 import { quotaExceeded, retryAfterField, retryAfterMember } from "./internal/reducedCapacity.ts"
+import { forwarding } from "./internal/requestedHost.ts"
 import * as RateLimitStore from "./RateLimitStore.ts"
 
 /**
@@ -144,7 +148,7 @@ export const clientAddress = (
   const prefix = requireCount("ipv6Prefix", options.ipv6Prefix ?? 64, 1)
   if (prefix > 128) throw new RangeError(`ipv6Prefix must be at most 128, got ${prefix}`)
   const keyOf = addressKey(prefix)
-  return Effect.map(ClientAddress.fromRequest, ({ address }) => keyOf(address))
+  return Effect.map(forwarding, ({ client }) => keyOf(client.address))
 }
 
 /**
@@ -191,21 +195,30 @@ export const make = <X = InvalidForwarded, K = never, C = never>(
   const announce = announcer(limits, options)
   const storeFailed = storeFailure(requireOneOf("onStoreError", options.onStoreError ?? "allow", ["allow", "deny"]))
 
-  const decide = (owner: string, balances: Balances): Effect.Effect<fields.Listed, RateLimited, HttpServerRequest> => {
-    const told = announce(owner, balances)
-    if (balances.every((balance) => balance.admitted)) return Effect.andThen(admitted, told)
-    return Effect.andThen(limited, Effect.flatMap(told, () => Effect.fail(refusal(limits, balances))))
-  }
+  const decide = (owner: string, balances: Balances): Effect.Effect<fields.Listed, RateLimited, HttpServerRequest> =>
+    Effect.withFiber((fiber) => {
+      const listed = announce(fiber, owner, balances)
+      const passes = balances.every((balance) => balance.admitted)
+      const decision = passes ? admitted : limited
+      decision.updateUnsafe(1, fiber.context)
+      return passes ? Effect.succeed(listed) : Effect.fail(refusal(limits, balances))
+    })
+  const pass = (
+    owner: string,
+    error: RateLimitStore.RateLimitStoreError
+  ): Effect.Effect<fields.Listed, RateLimitUnavailable, HttpServerRequest> =>
+    Effect.withFiber((fiber) => Effect.as(storeFailed(error), announce(fiber, owner, undefined)))
   const charge = (owner: string, units: number) =>
-    Effect.flatMap(RateLimitStore.RateLimitStore, (store) => {
+    Effect.withFiber((fiber) => {
+      // Sound: the middleware requires it.
+      const store = Context.getUnsafe(fiber.context, RateLimitStore.RateLimitStore)
       const account = accountOf(owner)
       const charges = limits.map(({ algorithm, id, shown: { quota, window } }) => (
         { key: id + account, algorithm, quota, window, cost: units }
       ))
       return Effect.matchEffect(store.consume(charges), {
         onSuccess: (balances) => decide(owner, balances),
-        onFailure: (error) =>
-          Effect.flatMap(announce(owner, undefined), (listed) => Effect.as(storeFailed(error), listed))
+        onFailure: (error) => pass(owner, error)
       })
     })
   const admit = Effect.flatMap(
@@ -224,7 +237,7 @@ export const make = <X = InvalidForwarded, K = never, C = never>(
     (handler) =>
       Effect.flatMap(
         enter,
-        (listed) => listed === undefined ? handler : Effect.provideService(handler, fields.Listing, listed)
+        (listed) => listed === undefined ? handler : provided(handler, fields.Listing, listed)
       ),
     { response: "head" }
   )
@@ -298,19 +311,25 @@ const announcer = (limits: ReadonlyArray<Limit>, options: Settings<unknown, unkn
   const legacy = options.legacyHeaders === undefined
     ? undefined
     : requireOneOf("legacyHeaders", options.legacyHeaders, ["seconds", "unix-time"])
-  return (owner: string, balances: Balances | undefined): Effect.Effect<fields.Listed, never, HttpServerRequest> =>
-    Effect.flatMap(fields.Listing, (around) => {
-      const listed = around ?? { policies: [], limits: [] }
-      const suffix = options.partitionKey === true ? fields.partitionKey(owner) : ""
-      limits.forEach(({ limitItem, policyItem }, i) => {
-        listed.policies.push(policyItem + suffix)
-        if (balances !== undefined) listed.limits.push(limitItem(balances[i]) + suffix)
-      })
-      const told = Effect.as(around === undefined ? Exchange.editHead(fields.writeListed(listed)) : Effect.void, listed)
-      if (legacy === undefined || balances === undefined) return told
-      return Effect.tap(told, announceLegacy(legacy, limits, balances))
+  return (fiber: AnyFiber, owner: string, balances: Balances | undefined): fields.Listed => {
+    const exchange = Exchange.currentUnsafe(fiber)
+    const around = fiber.getRef(fields.Listing)
+    const listed = around ?? { policies: [], limits: [] }
+    const suffix = options.partitionKey === true ? fields.partitionKey(owner) : ""
+    limits.forEach(({ limitItem, policyItem }, i) => {
+      listed.policies.push(policyItem + suffix)
+      if (balances !== undefined) listed.limits.push(limitItem(balances[i]) + suffix)
     })
+    if (around === undefined) Exchange.editHeadUnsafe(exchange, fields.writeListed(listed))
+    if (legacy !== undefined && balances !== undefined) {
+      const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+      Exchange.editHeadUnsafe(exchange, legacyEdit(legacy, limits, balances, now))
+    }
+    return listed
+  }
 }
+
+type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 const refusal = (limits: ReadonlyArray<Limit>, balances: Balances): RateLimited =>
   new RateLimited({
@@ -318,17 +337,15 @@ const refusal = (limits: ReadonlyArray<Limit>, balances: Balances): RateLimited 
     retryAfter: Math.max(1, ...balances.map(({ retryAfter }) => fields.toSeconds(retryAfter)))
   })
 
-const announceLegacy = (
+const legacyEdit = (
   legacy: fields.Legacy,
   limits: ReadonlyArray<Limit>,
-  balances: Balances
-) => {
+  balances: Balances,
+  now: number
+): HeadEdit => {
   const left = balances.map(({ admitted, remaining }, i) => admitted ? remaining / limits[i].shown.quota : -1)
   const tightest = left.indexOf(Math.min(...left))
-  return Effect.flatMap(
-    Clock.currentTimeMillis,
-    (now) => Exchange.editHead(fields.writeLegacy(legacy, limits[tightest].shown, balances[tightest], now))
-  )
+  return fields.writeLegacy(legacy, limits[tightest].shown, balances[tightest], now)
 }
 
 /** Between two lines about a store that fails, in milliseconds. */
@@ -358,6 +375,6 @@ const storeFailure = (onStoreError: "allow" | "deny") => {
     )
 }
 
-const admitted = Admission.count("rate_limit", "admitted")
-const limited = Admission.count("rate_limit", "limited")
+const admitted = Admission.decisions("rate_limit", "admitted")
+const limited = Admission.decisions("rate_limit", "limited")
 const storeErrors = Admission.count("rate_limit", "store_error")

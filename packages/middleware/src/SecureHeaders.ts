@@ -36,12 +36,14 @@ import * as RequestService from "@sluice/core/RequestService"
 import type { HeadEdit } from "@sluice/core/ResponseHead"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as ContentSecurityPolicy from "./ContentSecurityPolicy.ts"
 import { nonce as makeNonce } from "./internal/nonce.ts"
 import { requireDuration, requireFieldValue } from "./internal/options.ts"
 import { requireOrigin } from "./internal/origins.ts"
-import { isSecure, readableForwarding } from "./internal/requestedHost.ts"
+import { provided } from "./internal/provided.ts"
+import { isSecure, readableForwardingUnsafe } from "./internal/requestedHost.ts"
 
 /**
  * Settings of `Strict-Transport-Security`.
@@ -155,7 +157,10 @@ export const make = (options: Options = {}): Middleware.Middleware<never, never,
   if (plain.nonces || secure.nonces) throw new RangeError("'nonce' in a policy takes SecureHeaders.withNonce")
   if (plain === secure) return Middleware.head("SecureHeaders", plain.edit(""))
   const [plainEdit, secureEdit] = [plain.edit(""), secure.edit("")]
-  return Middleware.head("SecureHeaders", Effect.map(secureTransport, (yes) => yes ? secureEdit : plainEdit))
+  return Middleware.head(
+    "SecureHeaders",
+    Effect.withFiber((fiber) => Effect.succeed(isSecureTransport(fiber) ? secureEdit : plainEdit))
+  )
 }
 
 /**
@@ -198,10 +203,11 @@ export const withNonce = (options: Options): Middleware.Middleware<Nonce, never,
   return Middleware.make<Nonce, never, HttpServerRequest>(
     "SecureHeaders.withNonce",
     <E, R>(handler: Handler<E, R>) =>
-      Effect.flatMap(plain === secure ? Effect.succeed(false) : secureTransport, (yes) => {
+      Effect.withFiber((fiber) => {
         const nonce = makeNonce()
-        const edit = (yes ? secure : plain).edit(nonce)
-        return Effect.andThen(Exchange.editHead(edit), Effect.provideService(handler, Nonce, nonce))
+        const edit = plain !== secure && isSecureTransport(fiber) ? secure : plain
+        Exchange.editHeadUnsafe(Exchange.currentUnsafe(fiber), edit.edit(nonce))
+        return provided(handler, Nonce, nonce)
       }),
     { response: "head" }
   )
@@ -296,17 +302,14 @@ const editOf = (fields: ReadonlyArray<Field>, removePoweredBy: boolean): Edit =>
   const templates = fields.filter(hasNonce).map(([name, value]) => [name, value.split(placeholder)] as const)
   return {
     nonces: templates.length > 0,
-    edit: (nonce) => {
-      const all = [
-        ...fixed,
-        ...templates.map(([name, parts]) => [name, parts.join(`'nonce-${nonce}'`)] as const)
-      ]
-      return (head) => {
-        for (const [name, value] of all) {
-          if (head.get(name) === undefined) head.append(name, value)
-        }
-        if (removePoweredBy) head.remove("x-powered-by")
+    edit: (nonce) => (head) => {
+      for (const [name, value] of fixed) {
+        if (head.get(name) === undefined) head.append(name, value)
       }
+      for (const [name, parts] of templates) {
+        if (head.get(name) === undefined) head.append(name, parts.join(`'nonce-${nonce}'`))
+      }
+      if (removePoweredBy) head.remove("x-powered-by")
     }
   }
 }
@@ -316,4 +319,4 @@ const placeholder = "'nonce'"
 const hasNonce = ([name, value]: Field): boolean =>
   name.startsWith("content-security-policy") && value.includes(placeholder)
 
-const secureTransport = Effect.map(readableForwarding, isSecure)
+const isSecureTransport = (fiber: Fiber.Fiber<unknown, unknown>): boolean => isSecure(readableForwardingUnsafe(fiber))

@@ -25,6 +25,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import { requireOneOf } from "./internal/options.ts"
+import { provided } from "./internal/provided.ts"
 
 /**
  * What is said of a metric, but for its name.
@@ -109,7 +110,7 @@ export const make = (options: Options = {}): Middleware.Middleware<ServerTiming,
   )
   return Middleware.make<ServerTiming, never, HttpServerRequest>(
     "ServerTiming",
-    (handler) => Effect.flatMap(begin, (timing) => Effect.provideService(handler, ServerTiming, timing)),
+    (handler) => Effect.flatMap(begin, (timing) => provided(handler, ServerTiming, timing)),
     { response: "head" }
   )
 }

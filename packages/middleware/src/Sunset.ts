@@ -14,6 +14,7 @@
  */
 import * as Middleware from "@sluice/core/Middleware"
 import * as DateTime from "effect/DateTime"
+import type * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -47,12 +48,12 @@ export interface Options {
  * @category metrics
  * @since 0.1.0
  */
-export const requests = (route: string): Metric.Counter<number> => Metric.withAttributes(total, { route })
-
-const total = Metric.counter("sluice_deprecated_requests_total", {
-  description: "Requests for resources that are deprecated",
-  incremental: true
-})
+export const requests = (route: string): Metric.Counter<number> =>
+  Metric.counter("sluice_deprecated_requests_total", {
+    description: "Requests for resources that are deprecated",
+    incremental: true,
+    attributes: { route }
+  })
 
 /**
  * Adds the fields and counts the requests.
@@ -92,12 +93,21 @@ export const make = (options: Options): Middleware.Middleware<never, never, Http
     for (const [name, value] of fields) {
       if (head.get(name) === undefined) head.set(name, value)
     }
-    const there = new Set(head.getAll("link"))
+    if (links.length === 0) return
+    const there = head.getAll("link")
     for (const link of links) {
-      if (!there.has(link)) head.append("link", link)
+      if (!there.includes(link)) head.append("link", link)
     }
   })
-  const count = Middleware.observe("Sunset", ({ route = "none" }) => Metric.update(requests(route), 1))
+  const counters = new Map<string, Effect.Effect<void>>()
+  const counterOf = (route: string): Effect.Effect<void> => {
+    const known = counters.get(route)
+    if (known !== undefined) return known
+    const counter = Metric.update(requests(route), 1)
+    counters.set(route, counter)
+    return counter
+  }
+  const count = Middleware.observe("Sunset", ({ route = "none" }) => counterOf(route))
   return Middleware.named("Sunset", Middleware.stack(count, head))
 }
 

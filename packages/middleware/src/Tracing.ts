@@ -35,6 +35,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
@@ -144,10 +145,13 @@ export const make = (
       Middleware.make<TraceContext, never, ServerSpans | HttpServerRequest>(
         "begin",
         (handler) =>
-          Effect.flatMap(
-            Exchange.current,
-            (exchange) => Effect.flatMap(traceOf(exchange, settings), (trace) => within(handler, trace))
-          ),
+          Effect.withFiber((fiber) => {
+            const exchange = Exchange.currentUnsafe(fiber)
+            const known = knownTrace(exchange)
+            return known === undefined
+              ? Effect.flatMap(begun(exchange, fiber, settings), (trace) => within(handler, trace))
+              : within(handler, known)
+          }),
         { response: "none" }
       )
     )
@@ -175,41 +179,50 @@ const knownTrace = (exchange: Exchange.Exchange): Trace | undefined =>
   // Sound: nothing else writes under this key.
   exchange.attributes.get(traceKey) as Trace | undefined
 
-const traceOf = (
+/** What the exchange has from now on. */
+const begun = (
   exchange: Exchange.Exchange,
+  fiber: Fiber.Fiber<unknown, unknown>,
   settings: Settings
-): Effect.Effect<Trace, never, HttpServerRequest> =>
-  Effect.withFiber((fiber) => {
-    const known = knownTrace(exchange)
-    if (known !== undefined) return Effect.succeed(known)
-    const peers = fiber.getRef(TrustedPeers.TrustedPeers)
-    const sent = traceContext.read(exchange.requestFields, settings.baggage)
-    const continued = settings.continue === "always" ||
-      (settings.continue === "trusted" && peers.peer(exchange.peerAddress).trusted)
-    const incoming: Incoming = continued ? sent : { parent: undefined, tracestate: "", baggage: traceContext.noBaggage }
-    const made = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
-    const span = made?._tag === "Span" && made.kind === "server"
-      ? Effect.succeed(made)
-      : Effect.makeSpan(methodOf(exchange), {
-        kind: "server",
-        ...(incoming.parent === undefined ? { root: true } : { parent: Tracer.externalSpan(incoming.parent) }),
-        links: settings.link && !continued && sent.parent !== undefined
-          ? [{ span: Tracer.externalSpan(sent.parent), attributes: {} }]
-          : []
-      })
-    return Effect.flatMap(span, (span) => {
-      const trace = toTrace(span, span !== made, incoming, !continued || settings.baggage)
-      describe(span, exchange, peers)
-      if (!trace.own) Exchange.onHead(exchange, () => rename(span, exchange))
-      return Effect.as(Exchange.annotate(traceKey, trace), trace)
-    })
-  })
+): Effect.Effect<Trace> => {
+  const peers = fiber.getRef(TrustedPeers.TrustedPeers)
+  const sent = traceContext.read(exchange.requestFields, settings.baggage)
+  const continued = settings.continue === "always" ||
+    (settings.continue === "trusted" && peers.peer(exchange.peerAddress).trusted)
+  const incoming: Incoming = continued ? sent : nothing
+  const made = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+  const begin = (span: Tracer.Span): Trace => {
+    const trace = toTrace(span, span !== made, incoming, !continued || settings.baggage)
+    describe(span, exchange, peers)
+    if (!trace.own) Exchange.onHead(exchange, () => rename(span, exchange))
+    Exchange.annotateUnsafe(exchange, traceKey, trace)
+    return trace
+  }
+  return made?._tag === "Span" && made.kind === "server"
+    ? Effect.succeed(begin(made))
+    : Effect.map(Effect.makeSpan(methodOf(exchange), spanOptions(settings, continued, incoming, sent)), begin)
+}
+
+const spanOptions = (
+  settings: Settings,
+  continued: boolean,
+  incoming: Incoming,
+  sent: Incoming
+): Tracer.SpanOptions => ({
+  kind: "server",
+  ...(incoming.parent === undefined ? { root: true } : { parent: Tracer.externalSpan(incoming.parent) }),
+  links: settings.link && !continued && sent.parent !== undefined
+    ? [{ span: Tracer.externalSpan(sent.parent), attributes: {} }]
+    : []
+})
 
 interface Incoming {
   readonly parent: traceContext.Parent | undefined
   readonly tracestate: string
   readonly baggage: traceContext.Baggage
 }
+
+const nothing: Incoming = { parent: undefined, tracestate: "", baggage: traceContext.noBaggage }
 
 const toTrace = (
   span: Tracer.Span,

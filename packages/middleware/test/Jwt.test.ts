@@ -124,6 +124,25 @@ describe("make", () => {
       }
     }))
 
+  it.effect("C82: a token that was accepted is judged by the time again, and no other is taken for it", () =>
+    Effect.gen(function*() {
+      const port = yield* guarded(byRsa)
+      const token = yield* sign(claims, rsa.privateKey, { alg: "RS256" })
+      for (let i = 0; i < 3; i++) expect((yield* ask(port, bearer(token))).body).toBe("ann")
+      const [header, payload, signature] = token.split(".")
+      const others = [
+        `${header}.${part({ ...claims, name: "root" })}.${signature}`,
+        `${header}.${payload}.${signature.startsWith("A") ? "B" : "A"}${signature.slice(1)}`,
+        `${header}.${payload}.`
+      ]
+      for (const other of others) expect([other, (yield* ask(port, bearer(other))).status]).toEqual([other, 401])
+      yield* TestClock.adjust("629 seconds")
+      expect((yield* ask(port, bearer(token))).body).toBe("ann")
+      yield* TestClock.adjust("1 second")
+      const late = yield* ask(port, bearer(token))
+      expect([late.status, reason(late.challenge)]).toEqual([401, "The token has expired"])
+    }))
+
   it.effect("C82: wrong or missing iss, aud, exp, nbf and iat", () =>
     Effect.gen(function*() {
       const port = yield* guarded(byRsa)
@@ -316,6 +335,23 @@ describe("remoteKeySet", () => {
       server.answer = json([key])
       expect((yield* ask(port, bearer(token))).body).toBe("ann")
       expect(server.requests()).toBe(2)
+    }))
+
+  it.effect("C82: a token that was accepted is refused once its key is another or gone", () =>
+    Effect.gen(function*() {
+      const server = yield* keyServer
+      const token = yield* sign(long, rsa.privateKey, { alg: "RS256", kid: "a" })
+      server.answer = json([yield* jwk(rsa.privateKey, "a")])
+      const port = yield* withKeys(server.url)
+      for (let i = 0; i < 2; i++) expect((yield* ask(port, bearer(token))).body).toBe("ann")
+      server.answer = json([yield* jwk(rsa2.privateKey, "a")])
+      yield* TestClock.adjust("10 minutes")
+      const replaced = yield* ask(port, bearer(token))
+      expect([replaced.status, reason(replaced.challenge)]).toEqual([401, "The signature is not valid"])
+      server.answer = json([yield* jwk(rsa2.privateKey, "b")])
+      yield* TestClock.adjust("10 minutes")
+      const gone = yield* ask(port, bearer(token))
+      expect([gone.status, reason(gone.challenge)]).toEqual([401, "The key is not known"])
     }))
 
   it.effect("C82: an unknown kid has the keys fetched once more, then not before the cooldown is over", () =>

@@ -53,13 +53,24 @@ export const combined = (entry: Entry): string => {
     `${entry.bytesOut === 0 ? "-" : entry.bytesOut} ${quoted(entry.referer)} ${quoted(entry.userAgent)}`
 }
 
-const quoted = (text = "-"): string => `"${text.replaceAll(/["\\]/g, "\\$&")}"`
+const quoted = (text = "-"): string => special.test(text) ? `"${text.replaceAll(specials, "\\$&")}"` : `"${text}"`
 
-/** `10/Oct/2026:13:55:36 +0000` */
+const special = /["\\]/
+const specials = /["\\]/g
+
+/** `10/Oct/2026:13:55:36 +0000`; many entries are of the same second. */
 const date = (time: number): string => {
-  const [, day, month, year, clock] = new Date(time).toUTCString().split(" ")
-  return `${day}/${month}/${year}:${clock} +0000`
+  const second = Math.floor(time / 1000)
+  if (second !== dated) {
+    const [, day, month, year, clock] = new Date(time).toUTCString().split(" ")
+    text = `${day}/${month}/${year}:${clock} +0000`
+    dated = second
+  }
+  return text
 }
+
+let dated = Number.NaN
+let text = ""
 
 /** @see https://www.w3.org/TR/WD-logfile.html */
 const w3cFields: ReadonlyArray<readonly [name: string, value: (entry: Entry) => string | number | undefined]> = [

@@ -9,12 +9,20 @@ import * as Fields from "@sluice/core/Fields"
 export const credentialsIn = (fields: Fields.Fields, scheme: string): string | undefined => {
   const lines = Fields.getAll(fields, "authorization")
   if (!lines.some((line) => isOf(line, scheme))) return undefined
-  const [, text = ""] = /^ +(.*)$/.exec(lines[0].slice(scheme.length)) ?? []
-  return lines.length === 1 ? text : ""
+  return lines.length === 1 ? afterSpaces(lines[0], scheme.length) : ""
 }
 
 const isOf = (line: string, scheme: string): boolean =>
-  line.slice(0, scheme.length).toLowerCase() === scheme && !/^[\w!#$%&'*+.^`|~-]/.test(line.slice(scheme.length))
+  line.slice(0, scheme.length).toLowerCase() === scheme && !tokenCharacter.test(line.charAt(scheme.length))
+
+const tokenCharacter = /[\w!#$%&'*+.^`|~-]/
+
+/** What comes after at least one space, up to the end. */
+const afterSpaces = (line: string, from: number): string => {
+  let at = from
+  while (line.charCodeAt(at) === 0x20) at++
+  return at === from ? "" : line.slice(at)
+}
 
 /** Whether a text is a `token68`, which `b64token` of RFC 6750 is, too. */
 export const isToken68 = (text: string): boolean => /^[\w.~+/-]+=*$/.test(text)

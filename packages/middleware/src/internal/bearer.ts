@@ -1,7 +1,6 @@
 import * as Exchange from "@sluice/core/Exchange"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import * as Redacted from "effect/Redacted"
 import { InvalidCredentials, MalformedCredentials, MissingCredentials } from "../Authentication.ts"
 import { challenge, credentialsIn, isToken68 } from "./authorization.ts"
 
@@ -10,7 +9,8 @@ export type BearerError = MissingCredentials | MalformedCredentials | InvalidCre
 
 /** Reads the one token of a request, and says what is wrong with it in the words of RFC 6750, section 3.1. */
 export interface Bearer {
-  readonly token: Effect.Effect<Redacted.Redacted, MissingCredentials | MalformedCredentials, HttpServerRequest>
+  /** A secret. */
+  readonly token: Effect.Effect<string, MissingCredentials | MalformedCredentials, HttpServerRequest>
   readonly invalid: (detail: string) => InvalidCredentials
 }
 
@@ -22,15 +22,15 @@ export const bearer = (realm: string): Bearer => {
   })
   const malformed = (detail: string) => Effect.fail(new MalformedCredentials(refusal("invalid_request", detail)))
   return {
-    token: Effect.flatMap(
-      Exchange.current,
-      (exchange): Effect.Effect<Redacted.Redacted, MissingCredentials | MalformedCredentials> => {
+    token: Effect.withFiber(
+      (fiber): Effect.Effect<string, MissingCredentials | MalformedCredentials> => {
+        const exchange = Exchange.currentUnsafe(fiber)
         const token = credentialsIn(exchange.requestFields, "bearer")
         if (token === undefined) return Effect.fail(new MissingCredentials({ challenges }))
         if (!isToken68(token)) return malformed("The Authorization field must hold one token")
         // Two methods at once; a token in the query alone is not looked at.
         if (/[?&]access_token=/.test(exchange.target)) return malformed("The request holds more than one token")
-        return Effect.succeed(Redacted.make(token, { label: "token" }))
+        return Effect.succeed(token)
       }
     ),
     invalid: (detail) => new InvalidCredentials(refusal("invalid_token", detail))

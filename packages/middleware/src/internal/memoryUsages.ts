@@ -48,14 +48,15 @@ export const make = (maxEntries: number, onEvict: (count: number) => void): Memo
   return {
     size: () => young.size + old.size,
     consume: (charges, now) => {
-      const usages = charges.map((charge) => usageAt(charge, now, find(keyOf(charge), now)))
+      const keys = charges.map(keyOf)
+      const usages = charges.map((charge, i) => usageAt(charge, now, find(keys[i], now)))
       const rooms = charges.map((charge, i) => hasRoom(charge, usages[i]))
       const all = rooms.every((room) => room)
       return charges.map((charge, i) => {
         const { at, used } = usages[i]
         if (!all || charge.cost === 0) return balanceOf(charge, now, usages[i], rooms[i])
         const taken = { used: used + charge.cost, at }
-        keep(keyOf(charge), now, { ...taken, expiresAt: now + lifetimeOf(charge, now, taken) })
+        keep(keys[i], now, { used: taken.used, at, expiresAt: now + lifetimeOf(charge, now, taken) })
         return balanceOf(charge, now, taken, true)
       })
     },

@@ -92,7 +92,22 @@ const fetchKeys = (url: URL): Effect.Effect<Find, unknown, HttpClient.HttpClient
   })
 
 /** The key for a header, or `undefined` when none of the set fits, or more than one. */
-export const keyFor = (find: Find, header: JWSHeaderParameters): Effect.Effect<CryptoKeyOfSet | undefined> =>
-  Effect.promise(() => find(header).catch(() => undefined))
+export const keyFor = (find: Find, header: JWSHeaderParameters): Effect.Effect<CryptoKeyOfSet | undefined> => {
+  const known = found.get(find)?.get(header)
+  if (known !== undefined) return Effect.succeed(known)
+  return Effect.map(Effect.promise(() => find(header).catch(() => undefined)), (key) => {
+    if (key !== undefined) remember(find, header, key)
+    return key
+  })
+}
+
+/** What was found before, by the header's object. A set never changes, and a promise costs more than all the rest. */
+const found = new WeakMap<Find, WeakMap<JWSHeaderParameters, CryptoKeyOfSet>>()
+
+const remember = (find: Find, header: JWSHeaderParameters, key: CryptoKeyOfSet): void => {
+  const ofSet = found.get(find)
+  if (ofSet === undefined) found.set(find, new WeakMap([[header, key]]))
+  else ofSet.set(header, key)
+}
 
 export type CryptoKeyOfSet = Awaited<ReturnType<Find>>

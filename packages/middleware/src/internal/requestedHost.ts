@@ -3,6 +3,7 @@ import * as Fields from "@sluice/core/Fields"
 import type * as Forwarded from "@sluice/core/Forwarded"
 import * as TrustedPeers from "@sluice/core/TrustedPeers"
 import * as Effect from "effect/Effect"
+import type * as Fiber_ from "effect/Fiber"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Result from "effect/Result"
 
@@ -12,27 +13,33 @@ export interface Forwarding {
   readonly client: TrustedPeers.Client
 }
 
-const resolved = Effect.flatMap(
-  Exchange.current,
-  (exchange) =>
-    Effect.map(TrustedPeers.TrustedPeers, (trusted) => ({
-      exchange,
-      result: TrustedPeers.resolve(trusted, exchange.peerAddress, exchange.requestFields)
-    }))
-)
+type Fiber = Fiber_.Fiber<unknown, unknown>
+
+const resolved = (exchange: Exchange.Exchange, fiber: Fiber) =>
+  TrustedPeers.resolve(fiber.getRef(TrustedPeers.TrustedPeers), exchange.peerAddress, exchange.requestFields)
 
 /** Fails when a field of a trusted peer can't be read. */
-export const forwarding: Effect.Effect<Forwarding, Forwarded.InvalidForwarded, HttpServerRequest> = Effect.flatMap(
-  resolved,
-  ({ exchange, result }) => Effect.fromResult(Result.map(result, (client) => ({ client, exchange })))
+export const forwarding: Effect.Effect<Forwarding, Forwarded.InvalidForwarded, HttpServerRequest> = Effect.withFiber(
+  (fiber) => {
+    const exchange = Exchange.currentUnsafe(fiber)
+    const client = resolved(exchange, fiber)
+    return Result.isSuccess(client)
+      ? Effect.succeed({ client: client.success, exchange })
+      : Effect.fail(client.failure)
+  }
 )
 
 const nobody: TrustedPeers.Client = { address: undefined, proto: undefined, host: undefined }
 
 /** The same, with nothing known of the client when a field of a trusted peer can't be read. */
-export const readableForwarding: Effect.Effect<Forwarding, never, HttpServerRequest> = Effect.map(
-  resolved,
-  ({ exchange, result }) => ({ client: Result.getOrElse(result, () => nobody), exchange })
+export const readableForwardingUnsafe = (fiber: Fiber): Forwarding => {
+  const exchange = Exchange.currentUnsafe(fiber)
+  return { client: Result.getOrElse(resolved(exchange, fiber), () => nobody), exchange }
+}
+
+/** {@link readableForwardingUnsafe} as an effect. */
+export const readableForwarding: Effect.Effect<Forwarding, never, HttpServerRequest> = Effect.withFiber(
+  (fiber) => Effect.succeed(readableForwardingUnsafe(fiber))
 )
 
 /** The host that the client asked for, port included, in lower case. */

@@ -8,24 +8,30 @@ export interface Parent {
 }
 
 /** Version, trace id, parent id and flags; a higher version may go on after them. */
-const grammar = /^([\da-f]{2})-([\da-f]{32})-([\da-f]{16})-([\da-f]{2})(-.*)?$/
+const grammar = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(?:-.*)?$/
 
-const zeros = /^0+$/
+const noTrace = "0".repeat(32)
+const noSpan = "0".repeat(16)
+
+/** What {@link grammar} takes of version 0. */
+const length = 55
 
 /** @see https://www.w3.org/TR/trace-context/#traceparent-header */
 export const parseTraceparent = (lines: ReadonlyArray<string>): Parent | undefined => {
-  const match = lines.length === 1 ? grammar.exec(lines[0]) : null
-  if (match === null) return undefined
-  const [, version, traceId, spanId, flags, more] = match
-  if (version === "ff" || (version === "00" && more !== undefined)) return undefined
-  if (zeros.test(traceId) || zeros.test(spanId)) return undefined
-  return { traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 }
+  if (lines.length !== 1 || !grammar.test(lines[0])) return undefined
+  const [line] = lines
+  if (line.startsWith("ff") || (line.length > length && line.startsWith("00"))) return undefined
+  const traceId = line.slice(3, 35)
+  const spanId = line.slice(36, 52)
+  if (traceId === noTrace || spanId === noSpan) return undefined
+  return { traceId, spanId, sampled: (Number.parseInt(line.slice(53, length), 16) & 1) === 1 }
 }
 
 /** `undefined` when the ids are none, as those of a span that nobody records. */
 export const formatTraceparent = ({ sampled, spanId, traceId }: Parent): string | undefined => {
-  const text = `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`
-  return parseTraceparent([text]) === undefined ? undefined : text
+  const trace = traceId.length < 32 ? traceId.padStart(32, "0") : traceId
+  const text = `00-${trace}-${spanId}-${sampled ? "01" : "00"}`
+  return text.length === length && grammar.test(text) && trace !== noTrace && spanId !== noSpan ? text : undefined
 }
 
 const maxStates = 32
@@ -42,6 +48,7 @@ const listOf = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
  * @see https://www.w3.org/TR/trace-context/#tracestate-header
  */
 export const parseTracestate = (lines: ReadonlyArray<string>): string => {
+  if (lines.length === 0) return ""
   const members = listOf(lines)
   return members.every((member) => state.test(member)) ? members.slice(0, maxStates).join(",") : ""
 }

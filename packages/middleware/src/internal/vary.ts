@@ -8,6 +8,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
  */
 export const addVary = (head: ResponseHead, ...names: ReadonlyArray<string>): void => {
   const lines = head.getAll("vary")
+  if (lines.length === 0) return head.append("vary", names.length === 1 ? names[0] : names.join(", "))
   const there = new Set(lines.join(",").split(",").map((name) => name.trim().toLowerCase()))
   if (there.has("*")) return
   const missing = names.filter((name) => !there.has(name.toLowerCase()))
