@@ -12,6 +12,7 @@
  * @since 0.1.0
  */
 import * as Fields from "@sluice/core/Fields"
+import { nameSet } from "./internal/nameSet.ts"
 
 /**
  * The fields that are never relayed, lower-cased: RFC 9110 7.6.1, its predecessors (RFC 2616, 13.5.1), and fields that
@@ -51,15 +52,8 @@ const endToEnd: ReadonlySet<string> = new Set([
   "set-cookie"
 ])
 
-/** Bit n is set when a name of the fixed list has n characters: rules most fields out without a look at them. */
-const lengths = [...names].reduce((bits, name) => bits | (1 << name.length), 0)
-
 /** The lower-cased name when it is on the fixed list. */
-const fixed = (name: string): string | undefined => {
-  if (name.length > 31 || (lengths & (1 << name.length)) === 0) return undefined
-  const lower = name.toLowerCase()
-  return names.has(lower) ? lower : undefined
-}
+const fixed = nameSet(names)
 
 /** Values of `Connection` that nominate nothing beyond the fixed list, as nearly every client sends them. */
 const plain: ReadonlySet<string> = new Set(["keep-alive", "Keep-Alive", "close", "Upgrade", "upgrade", ""])

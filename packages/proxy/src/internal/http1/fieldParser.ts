@@ -55,10 +55,9 @@ export class FieldParser {
 
   /** The offset after the section, `more` when its end is not in the view, or `invalid`. */
   parse(view: Buffer, start: number): number {
-    const found = view.indexOf(endOfSection, start)
-    const stop = found === -1 ? view.length : found + 4
     const before = this.rest.length
-    const text = before === 0 ? view.toString("latin1", start, stop) : this.rest + view.toString("latin1", start, stop)
+    const read = view.toString("latin1", start, endOfText(view, start))
+    const text = before === 0 ? read : this.rest + read
     let at = 0
     while (true) {
       const lf = text.indexOf("\n", at)
@@ -96,15 +95,35 @@ export class FieldParser {
   }
 
   private startLine(line: string): InvalidResponse | undefined {
+    const problem = line === usualStartLine ? this.begin("1", 200, "OK") : this.anyStartLine(line)
+    this.started = problem === undefined
+    return problem
+  }
+
+  private anyStartLine(line: string): InvalidResponse | undefined {
     const match = statusLine.exec(line)
     if (match === null) return /^HTTP\/\d+\.\d+ /.test(line) && !/^HTTP\/1\.[01] /.test(line) ? "Version" : "StatusLine"
-    this.started = true
-    this.httpVersion = match[1] === "1" ? "1.1" : "1.0"
-    this.status = Number(match[2])
-    this.reason = match[3] ?? ""
-    return this.status < 100 || this.status > 599 ? "Status" : undefined
+    return this.begin(match[1], Number(match[2]), match[3] ?? "")
+  }
+
+  private begin(minor: string, status: number, reason: string): InvalidResponse | undefined {
+    this.httpVersion = minor === "1" ? "1.1" : "1.0"
+    this.status = status
+    this.reason = reason
+    return status < 100 || status > 599 ? "Status" : undefined
   }
 }
+
+const usualStartLine = "HTTP/1.1 200 OK"
+
+/** Up to where it is worth making text of: a search for the end costs more than some bytes of a body. */
+const endOfText = (view: Buffer, start: number): number => {
+  if (view.length - start <= shortText) return view.length
+  const found = view.indexOf(endOfSection, start)
+  return found === -1 ? view.length : found + 4
+}
+
+const shortText = 1024
 
 /** Without the optional white space around a value: SP and HTAB alone, not what `String.trim` takes. */
 const trim = (text: string, from: number, to: number): string => {

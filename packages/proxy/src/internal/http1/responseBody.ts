@@ -93,7 +93,10 @@ export class ResponseBody implements Transport.ResponseBody, Transport.BodyContr
 
   onData(view: Buffer, lease: Lease | undefined): void {
     if (this.held !== undefined) this.holdMore(this.held, view)
-    else if (!this.done) this.pump(view, 0, lease)
+    else if (!this.done) {
+      this.pump(view, 0, lease)
+      if (!this.done) this.since = this.watch.now()
+    }
   }
 
   /** The connection has ended: in order, or by an error. */
@@ -119,7 +122,6 @@ export class ResponseBody implements Transport.ResponseBody, Transport.BodyContr
 
   private pump(view: Buffer, from: number, lease: Lease | undefined): void {
     const reader = this.reader
-    this.since = this.watch.now()
     let at = from
     while (!this.done) {
       if (this.waiting && !reader.completes(0)) return this.wait(view, at, lease)
@@ -154,9 +156,11 @@ export class ResponseBody implements Transport.ResponseBody, Transport.BodyContr
     this.consumer = consumer
     if (this.ended !== undefined) this.tellEnd(consumer, this.ended)
     else if (!this.done) {
-      this.since = this.watch.now()
       this.flush()
-      if (!this.done) this.watch.wind("bodyIdle", this.onIdle)
+      if (!this.done) {
+        this.since = this.watch.now()
+        this.watch.wind("bodyIdle", this.onIdle)
+      }
     }
     return this
   }
