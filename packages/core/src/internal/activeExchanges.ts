@@ -6,18 +6,27 @@ import type { ExchangeState, Keeper } from "./exchangeState.ts"
 
 const drained = Cause.annotate(Cause.interrupt(), Cancellation.annotations(Cancellation.draining))
 
-/** The exchanges that a server is busy with, until their observers are done too. */
+/**
+ * The exchanges that a server is busy with, until their observers are done too: a list that goes through the exchanges
+ * themselves. A `Set` would keep those that have left it: V8 links the table that it has outgrown to the next one, and a young
+ * one that hangs on an old one outlives every young collection, with what was in it.
+ */
 export class ActiveExchanges implements Keeper {
-  private readonly exchanges = new Set<ExchangeState>()
+  private first: ExchangeState | undefined = undefined
+  private count = 0
   private waiting: Array<() => void> = []
   private draining = false
 
   get size(): number {
-    return this.exchanges.size
+    return this.count
   }
 
   add(exchange: ExchangeState): void {
-    this.exchanges.add(exchange)
+    const { first } = this
+    if (first !== undefined) first.previous = exchange
+    exchange.next = first
+    this.first = exchange
+    this.count++
     if (this.draining) exchange.drain()
     exchange.keeper = this
   }
@@ -29,16 +38,27 @@ export class ActiveExchanges implements Keeper {
   }
 
   private remove(exchange: ExchangeState): void {
-    this.exchanges.delete(exchange)
-    if (this.exchanges.size > 0) return
+    const { next, previous } = exchange
+    if (previous === undefined) this.first = next
+    else previous.next = next
+    if (next !== undefined) next.previous = previous
+    exchange.previous = exchange.next = undefined
+    if (--this.count > 0) return
     const waiting = this.waiting
     this.waiting = []
     for (const resume of waiting) resume()
   }
 
+  /** Those of now: what is done to one may make others come and go. */
+  private all(): ReadonlyArray<ExchangeState> {
+    const all: Array<ExchangeState> = []
+    for (let exchange = this.first; exchange !== undefined; exchange = exchange.next) all.push(exchange)
+    return all
+  }
+
   /** No connection is used again after the response it carries now. */
   closeAfterResponse(): void {
-    for (const { carrier } of this.exchanges) {
+    for (const { carrier } of this.all()) {
       if (carrier !== undefined && "shouldKeepAlive" in carrier) carrier.shouldKeepAlive = false
     }
   }
@@ -46,12 +66,12 @@ export class ActiveExchanges implements Keeper {
   /** Tells what would go on for ever (event streams, tunnels) to come to an end. */
   notifyDrain(): void {
     this.draining = true
-    for (const exchange of this.exchanges) exchange.drain()
+    for (const exchange of this.all()) exchange.drain()
   }
 
   /** Interrupts what is left, saying why. */
   interruptAll(): void {
-    for (const exchange of this.exchanges) {
+    for (const exchange of this.all()) {
       const { committed, fiber } = exchange
       if (fiber === undefined || fiber.pollUnsafe() !== undefined) continue
       // Before the body's stream says that it was aborted, which is only what follows.
@@ -61,7 +81,7 @@ export class ActiveExchanges implements Keeper {
   }
 
   readonly empty: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.exchanges.size === 0) return resume(Effect.void)
+    if (this.count === 0) return resume(Effect.void)
     const done = () => resume(Effect.void)
     this.waiting.push(done)
     return Effect.sync(() => {

@@ -72,6 +72,9 @@ export class ExchangeState implements Exchange {
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Told of the end. */
   keeper: Keeper | undefined = undefined
+  /** Its neighbours among the exchanges of its server. */
+  previous: ExchangeState | undefined = undefined
+  next: ExchangeState | undefined = undefined
   writtenFields: (() => Fields.Fields) | undefined = undefined
   /** What may replace the response's value when it leaves; the one that was registered last runs first. */
   rewrites: Array<Rewrite> | undefined = undefined
