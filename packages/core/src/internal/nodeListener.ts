@@ -9,6 +9,7 @@ import * as Https from "node:https"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { App } from "../App.ts"
+import * as BatchedWrites from "../BatchedWrites.ts"
 import { ListenError, type Resolved } from "../NodeServer.ts"
 import { ActiveExchanges } from "./activeExchanges.ts"
 import { messageClasses, type MessageOptions, type SluiceRequest } from "./nodeMessages.ts"
@@ -50,6 +51,7 @@ export const listen = (
     }
     const requests = Scope.makeUnsafe()
     const server = makeServer(settings, timing)
+    server.prependListener(settings.tls === undefined ? "connection" : "secureConnection", BatchedWrites.enable)
     const silent = silentConnections(server, settings.tls !== undefined)
     const waiting = new WaitingConnections(server, settings.tls !== undefined)
     const observing = observers.map((observe) => ({ observe, context }))
