@@ -5,7 +5,8 @@
  * the other end, and to wake it once for many messages costs much less than once for each.
  *
  * **Details** A socket whose writes are batched is like one whose peer reads a little later: order, backpressure, `end`,
- * `destroy` and `bytesWritten` are as without it. What a socket is given in several writes goes out in one system call.
+ * `destroy` and `bytesWritten` are as without it. What a socket is given in several writes goes out in one system call. More
+ * than 16 KiB go out at once: waiting would only make them leave the processor's cache.
  *
  * **Gotchas** `finish`, `drain` and the callbacks of writes run outside the asynchronous context (`AsyncLocalStorage`) of
  * whoever wrote. {@link disable} is for code that counts on it.
@@ -36,6 +37,9 @@ interface Batched extends Socket {
 /** So many at most, so that the first does not wait for too long. */
 const most = 64
 
+/** In bytes: for more than that it is worth to wake a peer, and they are still in the processor's cache. */
+const longest = 16_384
+
 let waiting: Array<Batched> = []
 /** What happens as a batch is sent is no part of what happened as it was begun. */
 const outside = new AsyncResource("BatchedWrites")
@@ -65,14 +69,18 @@ const send = (socket: Batched): void => {
   const done = entry?.done
   if (entry === undefined || done === undefined) return
   entry.done = undefined
-  const { _pendingData: data, _pendingEncoding: encoding } = socket
+  deliver(socket, entry.vectored, socket._pendingData, socket._pendingEncoding, done)
+}
+
+const deliver = (socket: Socket, vectored: boolean, data: unknown, encoding: string, done: Done): void => {
   // Sound: the methods of a socket's class, and what one of the two was given.
   const { _write, _writev } = Object.getPrototypeOf(socket) as Required<Pick<Socket, "_write" | "_writev">>
-  if (entry.vectored) _writev.call(socket, data as Parameters<typeof _writev>[0], done)
+  if (vectored) _writev.call(socket, data as Parameters<typeof _writev>[0], done)
   else _write.call(socket, data, encoding as BufferEncoding, done)
 }
 
 const keep = (socket: Batched, vectored: boolean, data: unknown, encoding: string, done: Done): void => {
+  if (socket.writableLength > longest) return deliver(socket, vectored, data, encoding, done)
   const entry = socket[kept] ??= { done, vectored }
   entry.done = done
   entry.vectored = vectored

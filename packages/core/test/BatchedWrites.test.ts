@@ -54,6 +54,17 @@ describe("BatchedWrites", () => {
     assert.strictEqual(await received(), "one two thrée four")
   })
 
+  it("what is long goes out at once, behind what was there", async () => {
+    const { received, socket } = await pair()
+    BatchedWrites.enable(socket)
+    socket.write("a".repeat(20_000))
+    assert.strictEqual(sent(socket), 20_000)
+    socket.write("short")
+    socket.end("b".repeat(20_000))
+    assert.isBelow(sent(socket), 20_006)
+    assert.strictEqual(await received(), `${"a".repeat(20_000)}short${"b".repeat(20_000)}`)
+  })
+
   it("what was written before it is destroyed still goes out", async () => {
     const { received, socket } = await pair()
     BatchedWrites.enable(socket)
