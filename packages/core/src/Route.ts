@@ -21,6 +21,8 @@ import type * as Layer from "effect/Layer"
 import type * as Schema from "effect/Schema"
 import type { Handler } from "./Handler.ts"
 import { exchangeOf } from "./internal/attach.ts"
+import type { ExchangeState } from "./internal/exchangeState.ts"
+import { markingItself } from "./internal/router.ts"
 import * as Middleware from "./Middleware.ts"
 import * as Problem from "./Problem.ts"
 import type { PerRequest } from "./RequestService.ts"
@@ -160,25 +162,29 @@ const makeVerbs = (prefix: string, outer: Middleware.Any): Verbs<Middleware.Midd
 type AnyHandler = Handler<unknown, unknown>
 
 const mount = (method: Method, path: Path, through: Middleware.Any, handler: AnyHandler) => {
-  const pipeline: AnyHandler = through(admitted(handler))
+  const bare = through === Middleware.identity
+  const pipeline: AnyHandler = bare ? handler : through(admitted(handler))
   return HttpRouter.add(
     method,
     path,
-    Effect.withFiber((fiber) => {
-      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-      exchangeOf(request, fiber).route = path
-      return pipeline
-    })
+    markingItself(Effect.withFiber((fiber) => {
+      const exchange = exchangeOf(Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest), fiber)
+      exchange.route = path
+      return bare ? admit(exchange, pipeline) : pipeline
+    }))
   )
 }
 
 /** A body that is refused by what it declares is refused here, where the innermost middleware has had its say. */
 const admitted = (handler: AnyHandler): AnyHandler =>
-  Effect.withFiber((fiber) => {
-    const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-    const refusal = exchangeOf(request, fiber).requestBody?.admit()
-    return refusal === undefined ? handler : Effect.fail(refusal)
-  })
+  Effect.withFiber((fiber) =>
+    admit(exchangeOf(Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest), fiber), handler)
+  )
+
+const admit = ({ requestBody }: ExchangeState, handler: AnyHandler): AnyHandler => {
+  const refusal = requestBody?.admit()
+  return refusal === undefined ? handler : Effect.fail(refusal)
+}
 
 const verbs = makeVerbs("", Middleware.identity)
 

@@ -32,8 +32,12 @@ export interface Arrival {
 
 /** Whoever keeps account of exchanges. */
 export interface Keeper {
-  /** Called once, after the observers were started. */
-  ended(exchange: ExchangeState, observing: Fiber.Fiber<void> | undefined): void
+  /** Called once, after the observers were started, with the fiber of the request. */
+  ended(
+    exchange: ExchangeState,
+    observing: Fiber.Fiber<void> | undefined,
+    fiber: Fiber.Fiber<unknown, unknown> | undefined
+  ): void
 }
 
 const completed: Outcome = { _tag: "Completed" }
@@ -46,7 +50,6 @@ const noAttributes: ReadonlyMap<string, unknown> = new Map()
  */
 export class ExchangeState implements Exchange {
   readonly arrival: Arrival
-  readonly startedAt: number
   readonly startedMonotonic: number
   route: string | undefined = undefined
   status: number | undefined = undefined
@@ -72,6 +75,8 @@ export class ExchangeState implements Exchange {
   fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Told of the end. */
   keeper: Keeper | undefined = undefined
+  /** What still runs after the end. */
+  remainder: Fiber.Fiber<unknown, unknown> | undefined = undefined
   /** Its neighbours among the exchanges of its server. */
   previous: ExchangeState | undefined = undefined
   next: ExchangeState | undefined = undefined
@@ -81,6 +86,7 @@ export class ExchangeState implements Exchange {
   /** Set once somebody watches the request's body. */
   requestBody: BodyGate | undefined = undefined
 
+  private wallStart: number | undefined = undefined
   private headListeners: Set<() => void> | undefined = undefined
   private endListeners: Set<() => void> | undefined = undefined
   private observers: Array<Observer> | undefined = undefined
@@ -92,8 +98,13 @@ export class ExchangeState implements Exchange {
 
   constructor(arrival: Arrival) {
     this.arrival = arrival
-    this.startedAt = arrival.wallNow()
     this.startedMonotonic = arrival.now()
+  }
+
+  /** The wall clock is read only when somebody asks. */
+  get startedAt(): number {
+    const { now, wallNow } = this.arrival
+    return this.wallStart ??= Math.round(wallNow() - (now() - this.startedMonotonic))
   }
 
   get method(): string {
@@ -241,7 +252,7 @@ export class ExchangeState implements Exchange {
       : this.decided
     const listeners = this.endListeners
     const observing = this.observers === undefined ? undefined : runObservers(this.observers, this as Ended)
-    const { keeper } = this
+    const { fiber, keeper } = this
     this.observers =
       this.headListeners =
       this.endListeners =
@@ -251,10 +262,9 @@ export class ExchangeState implements Exchange {
       this.drainListener =
       this.refuseUpgrade =
       this.fiber =
-      this.keeper =
         undefined
     listeners?.forEach((listener) => listener())
-    keeper?.ended(this, observing)
+    keeper?.ended(this, observing, fiber)
   }
 }
 

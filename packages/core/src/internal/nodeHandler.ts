@@ -3,6 +3,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { IncomingMessage, type ServerResponse } from "node:http"
+import * as BatchedWrites from "../BatchedWrites.ts"
 import type { NodeHandler } from "../Handler.ts"
 import * as Problem from "../Problem.ts"
 import { exchangeOf } from "./attach.ts"
@@ -24,6 +25,8 @@ export const runNode = (
       }
       const exchange = exchangeOf(request, fiber)
       exchange.direct = true
+      // What listens to the end of its response may want the context in which that was written.
+      BatchedWrites.disable(request.source.socket)
       return call(handler, request.source, takeResponse(exchange, request))
     })
   )

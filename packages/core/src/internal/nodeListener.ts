@@ -9,6 +9,7 @@ import * as Https from "node:https"
 import type { AddressInfo, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type { App } from "../App.ts"
+import * as BatchedWrites from "../BatchedWrites.ts"
 import { ListenError, type Resolved } from "../NodeServer.ts"
 import { ActiveExchanges } from "./activeExchanges.ts"
 import { messageClasses, type MessageOptions, type SluiceRequest } from "./nodeMessages.ts"
@@ -48,14 +49,15 @@ export const listen = (
       wallNow: () => clock.currentTimeMillisUnsafe(),
       closing: () => closing
     }
-    const requests = Scope.makeUnsafe()
+    const upgrades = Scope.makeUnsafe()
     const server = makeServer(settings, timing)
+    server.prependListener(settings.tls === undefined ? "connection" : "secureConnection", BatchedWrites.enable)
     const silent = silentConnections(server, settings.tls !== undefined)
     const waiting = new WaitingConnections(server, settings.tls !== undefined)
     const observing = observers.map((observe) => ({ observe, context }))
     const events = new ServerEvents(settings.limits, active, timing, observing, waiting)
-    events.connect(server, yield* NodeHttpServer.makeHandler(program, { scope: requests }))
-    yield* connectUpgrades(server, events, program, requests)
+    events.connect(server, yield* NodeHttpServer.makeHandler(program, { scope: active.scope }))
+    yield* connectUpgrades(server, events, program, upgrades)
     const address = yield* bind(server, settings)
     return {
       address,
@@ -77,7 +79,7 @@ export const listen = (
         silent.close()
         waiting.close()
       },
-      finish: Scope.close(requests, Exit.void),
+      finish: Effect.andThen(active.finish, Scope.close(upgrades, Exit.void)),
       destroy: () => {
         server.close()
         server.closeAllConnections()
@@ -116,14 +118,14 @@ const connectUpgrades = Effect.fnUntraced(function*(
   server: Http.Server,
   events: ServerEvents,
   program: App["program"],
-  requests: Scope.Scope
+  upgrades: Scope.Scope
 ) {
   // Acquired here and not with the first upgrade: it is released after the server has drained, not before.
   const webSockets = yield* Effect.acquireRelease(
     Effect.sync(() => new NodeWS.WebSocketServer({ noServer: true })),
     (webSockets) => Effect.callback<void>((resume) => webSockets.close(() => resume(Effect.void)))
   )
-  const handler = yield* NodeHttpServer.makeUpgradeHandler(Effect.succeed(webSockets), program, { scope: requests })
+  const handler = yield* NodeHttpServer.makeUpgradeHandler(Effect.succeed(webSockets), program, { scope: upgrades })
   server.on("upgrade", (request, socket, head) => {
     // Sound: the server makes its requests of this class, and their connections are sockets.
     events.upgrade(request as SluiceRequest, socket as Socket, head, () => handler(request, socket, head))

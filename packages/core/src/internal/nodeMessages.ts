@@ -2,7 +2,7 @@ import { IncomingMessage, ServerResponse } from "node:http"
 import { Socket } from "node:net"
 import { exchangeKey } from "./exchangeKey.ts"
 import { type Arrival, ExchangeState } from "./exchangeState.ts"
-import { countBytes, type Overloaded, writeHead, type WriteHeadArgs } from "./nodeResponse.ts"
+import { countBytes, onlyPiece, type Overloaded, writeHead, type WriteHeadArgs } from "./nodeResponse.ts"
 import { upgradeHeadKey } from "./upgradeHead.ts"
 
 /** The server's time. */
@@ -107,8 +107,16 @@ export class SluiceResponse extends NodeResponse {
   }
 
   override end(chunk?: unknown, encoding?: unknown, callback?: unknown): this {
-    ;(super.end as Overloaded).call(this, chunk, encoding, callback)
-    countBytes(this, this.exchange, chunk, encoding)
+    const only = encoding === undefined ? onlyPiece(this, chunk) : undefined
+    if (only === undefined) {
+      ;(super.end as Overloaded).call(this, chunk, encoding, callback)
+      countBytes(this, this.exchange, chunk, encoding)
+      return this
+    }
+    // Its length is the declared one, and where Node is to see to that it sends an empty piece behind it.
+    this.strictContentLength = false
+    ;(super.end as Overloaded).call(this, only, "latin1", callback)
+    this.exchange.bytesOut += only.length
     return this
   }
 

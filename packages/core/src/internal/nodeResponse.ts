@@ -99,6 +99,37 @@ export const countBytes = (
     : (chunk as Uint8Array).byteLength
 }
 
+/** Node's own: the head that it has made, and what that says of the body. */
+interface Made {
+  readonly _header: string | null
+  readonly _headerSent: boolean
+  readonly _hasBody: boolean
+  readonly _contentLength: number | null
+  readonly chunkedEncoding: boolean
+}
+
+/** Up to here a copy costs less than a second piece, which the system has to gather. */
+const longestCopy = 4096
+
+/**
+ * The whole body of a response whose head is made and not sent yet, when it is as long as the head says: its bytes as
+ * characters, which Node sends in one piece with the head.
+ */
+export const onlyPiece = (response: ServerResponse, chunk: unknown): string | undefined => {
+  const { _contentLength: declared, _hasBody, _header, _headerSent, chunkedEncoding } = response as unknown as Made
+  if (_header === null || _headerSent || declared === null || declared === 0 || !_hasBody || chunkedEncoding) {
+    return undefined
+  }
+  if (response.destroyed || response.writableEnded) return undefined
+  if (typeof chunk === "string") {
+    if (Buffer.byteLength(chunk) !== declared) return undefined
+    if (chunk.length === declared) return chunk
+    return declared <= longestCopy ? Buffer.from(chunk).toString("latin1") : undefined
+  }
+  if (!(chunk instanceof Uint8Array) || chunk.byteLength !== declared || declared > longestCopy) return undefined
+  return Buffer.from(chunk.buffer, chunk.byteOffset, declared).toString("latin1")
+}
+
 /** Observes a response that somebody else's server made (Express, Effect's own server). */
 export const observeResponse = (response: ServerResponse, exchange: ExchangeState): void => {
   const { end, write, writeHead: head } = response

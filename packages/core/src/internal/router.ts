@@ -96,13 +96,21 @@ const decorate = (
 
 type AnyHandler = Effect.Effect<HttpServerResponse.HttpServerResponse, unknown, unknown>
 
+const marked = new WeakSet<object>()
+
+/** Says of a route handler that it tells the exchange its route itself. */
+export const markingItself = (handler: AnyHandler): AnyHandler => {
+  marked.add(handler)
+  return handler
+}
+
 /** Wraps route handlers so that the exchange learns its route, and whether foreign middleware reads the response. */
 const onRoute = <A, E, R>(
   f: (mark: (handler: AnyHandler) => AnyHandler) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
   Effect.contextWith((context: Context.Context<never>) => {
     const foreign = hasRouterMiddleware(context)
-    return f((handler) => markRoute(handler, foreign))
+    return f((handler) => !foreign && marked.has(handler) ? handler : markRoute(handler, foreign))
   })
 
 const markRoute = (handler: AnyHandler, foreign: boolean): AnyHandler =>

@@ -7,11 +7,15 @@ import type { Socket } from "node:net"
  */
 export const silentConnections = (server: Server, secure: boolean): { readonly close: () => void } => {
   const sockets = new Set<Socket>()
+  // One for all: a kept connection that does nothing should hold as little as may be.
+  function forget(this: Socket): void {
+    sockets.delete(this)
+  }
   server.on(secure ? "secureConnection" : "connection", (socket: Socket) => {
     // One that lost its parser to an upgrade comes again.
     if (sockets.has(socket)) return
     sockets.add(socket)
-    socket.once("close", () => sockets.delete(socket))
+    socket.on("close", forget)
   })
   return {
     close: () => {
