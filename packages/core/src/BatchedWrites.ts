@@ -19,13 +19,18 @@ import { Socket } from "node:net"
 /** Writable's protocol with whoever implements it: one write at a time, until it calls back. */
 type Done = (error?: Error | null) => void
 
-const kept: unique symbol = Symbol("@sluice/core/BatchedWrites")
-
-/** What a socket has to write at the end of the turn. */
-interface Kept {
-  done: Done | undefined
-  vectored: boolean
+/**
+ * What waits for the end of a turn.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Waiting {
+  /** Called once, at the end of the turn; what it writes to sockets goes out at once. It must not throw. */
+  flush(): void
 }
+
+const kept: unique symbol = Symbol("@sluice/core/BatchedWrites")
 
 /** `_pendingData` is Node's place for what a connecting socket has to write; `bytesWritten` counts it. */
 interface Batched extends Socket {
@@ -40,36 +45,66 @@ const most = 64
 /** In bytes: for more than that it is worth to wake a peer, and they are still in the processor's cache. */
 const longest = 16_384
 
-let waiting: Array<Batched> = []
+let queue: Array<Waiting> = []
+let flushing = false
 /** What happens as a batch is sent is no part of what happened as it was begun. */
 const outside = new AsyncResource("BatchedWrites")
-const atTheEnd = (): void => void setImmediate(flush)
-const soon = (): void => process.nextTick(flush)
+const soon = (): void => void setImmediate(flush)
+const now = (): void => process.nextTick(flush)
 
-const wait = (socket: Batched): void => {
-  const count = waiting.push(socket)
-  if (count === 1) outside.runInAsyncScope(atTheEnd)
-  else if (count === most) outside.runInAsyncScope(soon)
+/**
+ * Has something done together with the batched writes of this turn: for a message that is whole, and whose parts need not be
+ * kept by the socket.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const atEndOfTurn = (waiting: Waiting): void => {
+  const count = queue.push(waiting)
+  if (count === 1) outside.runInAsyncScope(soon)
+  else if (count === most) outside.runInAsyncScope(now)
 }
 
 const flush = (): void => {
-  const sockets = waiting
-  waiting = []
-  let sent = 0
+  const waiting = queue
+  queue = []
+  let done = 0
+  flushing = true
   try {
-    while (sent < sockets.length) send(sockets[sent++])
+    while (done < waiting.length) waiting[done++].flush()
   } finally {
+    flushing = false
     // A listener has thrown, which is nothing to the others.
-    while (sent < sockets.length) wait(sockets[sent++])
+    while (done < waiting.length) atEndOfTurn(waiting[done++])
   }
 }
 
-const send = (socket: Batched): void => {
-  const entry = socket[kept]
-  const done = entry?.done
-  if (entry === undefined || done === undefined) return
-  entry.done = undefined
-  deliver(socket, entry.vectored, socket._pendingData, socket._pendingEncoding, done)
+/** What a socket has to write at the end of the turn. */
+class Kept implements Waiting {
+  private readonly socket: Batched
+  private done: Done | undefined = undefined
+  private vectored = false
+
+  constructor(socket: Batched) {
+    this.socket = socket
+  }
+
+  keep(vectored: boolean, data: unknown, encoding: string, done: Done): void {
+    const { socket } = this
+    if (flushing || socket.writableLength > longest) return deliver(socket, vectored, data, encoding, done)
+    this.done = done
+    this.vectored = vectored
+    socket._pendingData = data
+    socket._pendingEncoding = encoding
+    atEndOfTurn(this)
+  }
+
+  flush(): void {
+    const { done, socket } = this
+    if (done === undefined) return
+    this.done = undefined
+    deliver(socket, this.vectored, socket._pendingData, socket._pendingEncoding, done)
+  }
 }
 
 const deliver = (socket: Socket, vectored: boolean, data: unknown, encoding: string, done: Done): void => {
@@ -79,27 +114,19 @@ const deliver = (socket: Socket, vectored: boolean, data: unknown, encoding: str
   else _write.call(socket, data, encoding as BufferEncoding, done)
 }
 
-const keep = (socket: Batched, vectored: boolean, data: unknown, encoding: string, done: Done): void => {
-  if (socket.writableLength > longest) return deliver(socket, vectored, data, encoding, done)
-  const entry = socket[kept] ??= { done, vectored }
-  entry.done = done
-  entry.vectored = vectored
-  socket._pendingData = data
-  socket._pendingEncoding = encoding
-  wait(socket)
-}
+const keptOf = (socket: Batched): Kept => socket[kept] ??= new Kept(socket)
 
 function write(this: Batched, chunk: unknown, encoding: BufferEncoding, done: Done): void {
-  keep(this, false, chunk, encoding, done)
+  keptOf(this).keep(false, chunk, encoding, done)
 }
 
 function writev(this: Batched, chunks: Array<{ chunk: unknown; encoding: BufferEncoding }>, done: Done): void {
-  keep(this, true, chunks, "", done)
+  keptOf(this).keep(true, chunks, "", done)
 }
 
 /** What was written before goes out before the connection is gone. */
 function destroy(this: Batched, error: Error | null, callback: Done): void {
-  send(this) // Sound: it has the method that this one stands before.
+  this[kept]?.flush() // Sound: it has the method that this one stands before.
   ;(Object.getPrototypeOf(this) as Socket)._destroy.call(this, error, callback)
 }
 
@@ -121,7 +148,7 @@ function destroy(this: Batched, error: Error | null, callback: Done): void {
 export const enable = (stream: object): void => {
   if (!(stream instanceof Socket) || kept in stream) return
   Object.assign(stream, {
-    [kept]: { done: undefined, vectored: false },
+    [kept]: undefined,
     _write: write,
     _writev: writev,
     _destroy: destroy
@@ -138,7 +165,7 @@ export const disable = (stream: object): void => {
   if (!(kept in stream)) return
   // Sound: only `enable` sets that.
   const socket = stream as Partial<Batched>
-  send(socket as Batched)
+  socket[kept]?.flush()
   delete socket._write
   delete socket._writev
   delete socket._destroy

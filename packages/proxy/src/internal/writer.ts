@@ -1,3 +1,4 @@
+import * as BatchedWrites from "@sluice/core/BatchedWrites"
 import type * as DirectResponse from "@sluice/core/DirectResponse"
 import * as Fields from "@sluice/core/Fields"
 import type * as Timer from "@sluice/core/Timer"
@@ -6,7 +7,6 @@ import type * as Clock from "effect/Clock"
 import type { ServerResponse } from "node:http"
 import * as ProxyError from "../ProxyError.ts"
 import type { BodyConsumer, BodyControl } from "../Transport.ts"
-import { flushAtEndOfTurn, type Waiting } from "./endOfTurn.ts"
 import { type Outgoing, relayTrailers } from "./outgoing.ts"
 import { bodyTimeout } from "./totalClock.ts"
 import { WriteClock } from "./writeClock.ts"
@@ -18,7 +18,7 @@ const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1")
 
 /** Moves a body to a Node response in the transport's own callbacks. */
-export class Writer implements BodyConsumer, Waiting {
+export class Writer implements BodyConsumer, BatchedWrites.Waiting {
   private readonly direct: DirectResponse.DirectResponse
   private readonly node: ServerResponse
   private readonly outgoing: Outgoing
@@ -84,7 +84,7 @@ export class Writer implements BodyConsumer, Waiting {
     if (first && this.remaining === 0 && chunk.length <= oneWrite) {
       this.unsent = latin1(chunk)
       release()
-      flushAtEndOfTurn(this)
+      BatchedWrites.atEndOfTurn(this)
       return true
     }
     if (this.remaining === 0) {

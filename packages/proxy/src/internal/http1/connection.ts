@@ -2,10 +2,10 @@
  * One connection to an upstream: a socket with one set of handlers for its whole life, which hand everything to the
  * exchange that has it at the moment.
  */
+import * as BatchedWrites from "@sluice/core/BatchedWrites"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import type * as Transport from "../../Transport.ts"
-import { flushAtEndOfTurn, type Waiting } from "../endOfTurn.ts"
 import type { BufferPool, Lease } from "./bufferPool.ts"
 
 /** What a connection is busy with before it is `ready`, in this order; the first and `tls` may be left out. */
@@ -37,7 +37,7 @@ export interface Settings {
   readonly plain: boolean
 }
 
-export class Connection implements Waiting {
+export class Connection implements BatchedWrites.Waiting {
   user: User | undefined
   /** Whether an exchange has been completed on it before. */
   reused = false
@@ -146,7 +146,7 @@ export class Connection implements Waiting {
   /** Sends a request that is nothing but a head. */
   sendHead(head: string): void {
     this.unsent = head
-    flushAtEndOfTurn(this)
+    BatchedWrites.atEndOfTurn(this)
   }
 
   flush(): void {
