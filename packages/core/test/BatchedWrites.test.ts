@@ -122,4 +122,43 @@ describe("BatchedWrites", () => {
     assert.deepStrictEqual(contexts, [undefined, "at once"])
     assert.strictEqual(await received(), "batched kept at once")
   })
+
+  it("what waits for the end of the turn has its turn among the sockets, and its writes go out at once", async () => {
+    const { received, socket } = await pair()
+    const other = await pair()
+    BatchedWrites.enable(socket)
+    BatchedWrites.enable(other.socket)
+    const seen: Array<number> = []
+    socket.write("one")
+    BatchedWrites.atEndOfTurn({
+      flush: () => {
+        seen.push(sent(socket), sent(other.socket))
+        other.socket.end("two")
+        seen.push(sent(other.socket))
+      }
+    })
+    assert.deepStrictEqual(seen, [])
+    assert.strictEqual(await other.received(), "two")
+    assert.deepStrictEqual(seen, [3, 0, 3])
+    socket.end()
+    assert.strictEqual(await received(), "one")
+  })
+
+  it("one that throws takes nothing from those behind it", async () => {
+    const { received, socket } = await pair()
+    BatchedWrites.enable(socket)
+    const listeners = process.listeners("uncaughtException")
+    process.removeAllListeners("uncaughtException")
+    const thrown = once(process, "uncaughtException")
+    BatchedWrites.atEndOfTurn({
+      flush: () => {
+        throw new Error("a listener of the user's")
+      }
+    })
+    socket.end("all the same")
+    const [error] = await thrown
+    for (const listener of listeners) process.on("uncaughtException", listener)
+    assert.strictEqual((error as Error).message, "a listener of the user's")
+    assert.strictEqual(await received(), "all the same")
+  })
 })
