@@ -50,9 +50,23 @@ const plainLine = ({ cause, date, fiber, logLevel, message }: Logger.Options<unk
   if (fiber.getRef(References.CurrentLogSpans).length > 0) return undefined
   const annotations = fiber.getRef(References.CurrentLogAnnotations)
   if (!isPlain(annotations)) return undefined
-  return `{"message":${JSON.stringify(text)},"level":"${logLevel.toUpperCase()}","timestamp":"${date.toISOString()}",` +
+  return `{"message":${JSON.stringify(text)},"level":"${logLevel.toUpperCase()}","timestamp":"${isoOf(date)}",` +
     `"annotations":${JSON.stringify(annotations)},"spans":{},"fiberId":"#${fiber.id}"}`
 }
+
+/** `2026-11-20T21:06:10.123Z`; many entries are of the same second. */
+const isoOf = (date: Date): string => {
+  const time = date.getTime()
+  const second = Math.floor(time / 1000)
+  if (second !== dated) {
+    start = date.toISOString().slice(0, -4)
+    dated = second
+  }
+  return `${start}${String(time - second * 1000).padStart(3, "0")}Z`
+}
+
+let dated = Number.NaN
+let start = ""
 
 /** Whether `JSON.stringify` alone says what Effect's formatter would. */
 const isPlain = (annotations: Readonly<Record<string, unknown>>): boolean => {
