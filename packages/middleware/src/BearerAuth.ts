@@ -83,11 +83,8 @@ export const make = <I, S, E = never, R = never>(
   MissingCredentials | MalformedCredentials | InvalidCredentials | E,
   R | HttpServerRequest
 > => {
-  const { invalid, token } = bearer(requireQuotable("realm", options.realm))
+  const { invalid, withToken } = bearer(requireQuotable("realm", options.realm))
   const refusal = () => invalid("The token is not accepted")
-  const identify = Effect.flatMap(
-    token,
-    (token) => orRefuse(options.verify(Redacted.make(token, { label: "token" })), refusal)
-  )
+  const identify = withToken((token) => orRefuse(options.verify(Redacted.make(token, { label: "token" })), refusal))
   return providing("BearerAuth", principal, identify, options.userId)
 }
