@@ -7,7 +7,7 @@ const load: Readonly<Record<string, () => Promise<Service>>> = {
     const { jsonLines, service } = await import("./services/sluice.ts")
     return { ...service, stack: jsonLines }
   },
-  "sluice, Effect's logger": async () => {
+  "sluice with Effect's logger": async () => {
     const { effectLogger, service } = await import("./services/sluice.ts")
     return { ...service, stack: effectLogger }
   },

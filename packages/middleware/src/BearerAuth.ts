@@ -16,7 +16,7 @@
  */
 import type * as Middleware from "@sluice/core/Middleware"
 import type * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
