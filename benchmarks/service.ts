@@ -7,6 +7,10 @@ const load: Readonly<Record<string, () => Promise<Service>>> = {
     const { jsonLines, service } = await import("./services/sluice.ts")
     return { ...service, stack: jsonLines }
   },
+  "sluice with Effect's logger": async () => {
+    const { effectLogger, service } = await import("./services/sluice.ts")
+    return { ...service, stack: effectLogger }
+  },
   effect: async () => (await import("./services/effect.ts")).service,
   fastify: async () => (await import("./services/fastify.ts")).service,
   hono: async () => (await import("./services/hono.ts")).service,

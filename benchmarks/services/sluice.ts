@@ -1,6 +1,6 @@
 /**
- * Ours, with the settings that a user gets. The stack logs what `AccessLog` logs by default, through Effect's JSON logger;
- * `jsonLines` has the middleware write the line itself.
+ * Ours, with the settings that a user gets. The stack logs what `AccessLog` logs by default, as lines of JSON; `effectLogger`
+ * does so through Effect's own JSON logger, and `jsonLines` has the middleware write the line itself.
  */
 import { Middleware, Reporter, RequestService, Route, Server } from "@sluice/core"
 import * as M from "@sluice/middleware"
@@ -44,7 +44,9 @@ const stack = (log: M.AccessLog.Options, logger: Logger.Logger<unknown, void>) =
 export const service: Service = {
   hello: () => serve(Server.layer(Route.get("/", Hello))),
   json: () => serve(Server.layer(Route.post("/", Echo))),
-  stack: () => stack({}, Logger.map(Logger.formatJson, sink))
+  stack: () => stack({}, Logger.map(M.JsonLogger.format, sink))
 }
+
+export const effectLogger = () => stack({}, Logger.map(Logger.formatJson, sink))
 
 export const jsonLines = () => stack({ format: "json" }, Logger.make(({ message }) => sink(String(message))))

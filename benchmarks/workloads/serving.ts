@@ -25,7 +25,7 @@ export const serving: Readonly<Record<string, Workload>> = {
     body: JSON.stringify(order),
     fields: { "content-type": "application/json" }
   }),
-  stack: served("stack", [...frameworks, "sluice, json lines"], {
+  stack: served("stack", [...frameworks, "sluice with Effect's logger", "sluice, json lines"], {
     connections: 64,
     path: "/",
     fields: { origin, authorization: `Bearer ${token}`, "user-agent": "wrk" }

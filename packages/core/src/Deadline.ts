@@ -151,7 +151,8 @@ const nearer = (
   options: { readonly clock: string; readonly after: Duration.Input }
 ): Deadline => {
   const outer = fiber.getRef(Current)
-  const at = clock.currentTimeMillisUnsafe() + Duration.toMillis(options.after)
+  const { after } = options
+  const at = clock.currentTimeMillisUnsafe() + (typeof after === "number" ? after : Duration.toMillis(after))
   return outer !== undefined && outer.at <= at ? outer : { at, clock: options.clock }
 }
 

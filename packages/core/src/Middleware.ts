@@ -40,12 +40,15 @@ import type { HeadEdit } from "./ResponseHead.ts"
 export type ResponseAccess = "none" | "head" | "value"
 
 /**
- * Called with each exchange that ends.
+ * Called with each exchange that ends and the services of whoever observes it; returns what is left to be done, if anything is.
  *
  * @category models
  * @since 0.1.0
  */
-export type Observer<Q = never> = (exchange: Exchange.Ended) => Effect.Effect<void, never, Q>
+export type Observer<Q = never> = (
+  exchange: Exchange.Ended,
+  context: Context.Context<Q>
+) => Effect.Effect<void, never, Q> | undefined
 
 /**
  * A middleware that provides `P`, may fail with `X`, requires `Q` and handles `H`.
@@ -309,13 +312,47 @@ export type ObserverOnly<Q> = [Extract<Q, PerRequest>] extends [never] ? unknown
  */
 export const observe = <Q = never>(
   label: string,
+  f: ((exchange: Exchange.Ended) => Effect.Effect<void, never, Q>) & ObserverOnly<Q>
+): Middleware<never, never, Q | HttpServerRequest.HttpServerRequest, never> => {
+  const run: (exchange: Exchange.Ended) => Effect.Effect<void, never, Q> = f
+  return observing<Q>(label, (exchange) => Effect.suspend(() => run(exchange)))
+}
+
+/**
+ * {@link observe} as a plain call, for what is done at once: it costs no fiber.
+ *
+ * **Details** `f` is given the services that it asks for. What it returns, if anything, is run as an effect of its own;
+ * what it throws is logged.
+ *
+ * @example
+ * ```ts
+ * import { Middleware } from "@sluice/core"
+ *
+ * const statuses: Array<number | undefined> = []
+ * const collect = Middleware.observeUnsafe("collect", ({ status }) => {
+ *   statuses.push(status)
+ *   return undefined
+ * })
+ * console.log(collect.label) // => collect
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const observeUnsafe = <Q = never>(
+  label: string,
   f: Observer<Q> & ObserverOnly<Q>
+): Middleware<never, never, Q | HttpServerRequest.HttpServerRequest, never> => observing<Q>(label, f)
+
+const observing = <Q>(
+  label: string,
+  observe: Observer<Q>
 ): Middleware<never, never, Q | HttpServerRequest.HttpServerRequest, never> =>
-  construct([label], "none", [f as Observer<Q>], (handler) =>
+  construct([label], "none", [observe], (handler) =>
     Effect.withFiber((fiber) => {
       const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
-      // Sound: the context registered here has the services that `f` asks for.
-      exchangeOf(request, fiber).addObserver({ observe: f as Observer, context: fiber.context })
+      // Sound: the context registered here has the services that `observe` asks for.
+      exchangeOf(request, fiber).addObserver({ observe: observe as Observer, context: fiber.context })
       return handler
     }))
 

@@ -20,6 +20,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
 import type { Duplex } from "node:stream"
 import * as App from "./App.ts"
 import type { Handler } from "./Handler.ts"
@@ -116,7 +117,10 @@ export const layer = <A, E, R, Edge extends Middleware.Any = Middleware.Middlewa
       ? new Map<string, Handler<never, HR>>()
       : Health.make(options.health ?? {}, () => draining)
     const app = yield* App.build(routes, { ...options, direct })
-    const listener = yield* Effect.provideContext(listen(settings, app), app.context)
+    const listener = yield* Effect.updateContext(
+      listen(settings, app),
+      (context: Context.Context<Scope.Scope>) => roomy(Context.merge(context, app.context))
+    )
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
         draining = true
@@ -126,6 +130,13 @@ export const layer = <A, E, R, Edge extends Middleware.Any = Middleware.Middlewa
     return describe(listener, settings.tls !== undefined)
   }))
 }
+
+/**
+ * Requests add their services to those of the application, which Effect copies when there are more than eight. A stack adds
+ * more than that; to go through a few more costs less than a copy for each request.
+ */
+const roomy = <R>(context: Context.Context<R>): Context.Context<R> =>
+  Context.makeUnsafe(context.mapUnsafe, { maxDepth: 24 })
 
 const describe = (listener: Listener, secure: boolean): Server["Service"] => {
   const { active, address, serveConnection } = listener

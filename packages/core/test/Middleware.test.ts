@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
@@ -329,6 +330,47 @@ describe("Middleware", () => {
         yield* Effect.provide(program, logger)
         assert.deepStrictEqual(seen, ["/"])
         assert.deepStrictEqual(logged.filter((line) => line.includes("observer")).length, 2)
+      }))
+
+    it.effect("one that is called plainly is logged when it throws, has services, and may leave something to be done", () =>
+      Effect.gen(function*() {
+        const logged: Array<string> = []
+        const seen: Array<string> = []
+        const logger = Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))])
+        const throwing = Middleware.observeUnsafe("throwing", () => {
+          throw new Error("boom")
+        })
+        const plain = Middleware.observeUnsafe<Sink>("plain", ({ status }, context) => {
+          Context.get(context, Sink).push(`plain ${status}`)
+          return undefined
+        })
+        const released = yield* Deferred.make<void>()
+        const slow = Middleware.observeUnsafe<Sink>(
+          "slow",
+          ({ path }) =>
+            Effect.flatMap(
+              Sink,
+              (sink) => Effect.andThen(Deferred.await(released), Effect.sync(() => sink.push(`slow ${path}`)))
+            )
+        )
+        const failing = Middleware.observeUnsafe("failing", () => Effect.die(new Error("boom")))
+        const last = yield* Deferred.make<void>()
+        const next = Middleware.observe("next", () =>
+          Effect.andThen(
+            Effect.sync(() => seen.push("next")),
+            Deferred.succeed(last, undefined)
+          ))
+        const program = Effect.gen(function*() {
+          const edge = Middleware.stack(throwing, plain, slow, failing, next)
+          const app = yield* App.make(Route.get("/", ok), { edge })
+          assert.strictEqual(yield* app.text("/"), "ok")
+          assert.deepStrictEqual(seen, ["plain 200"])
+          yield* Deferred.succeed(released, undefined)
+          yield* Deferred.await(last)
+        })
+        yield* program.pipe(Effect.provideService(Sink, seen), Effect.provide(logger))
+        assert.deepStrictEqual(seen, ["plain 200", "slow /", "next"])
+        assert.strictEqual(logged.filter((line) => line.includes("observer")).length, 2)
       }))
 
     it.effect("has the services of the application", () =>

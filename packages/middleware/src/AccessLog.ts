@@ -22,7 +22,8 @@ import * as TrustedPeers from "@sluice/core/TrustedPeers"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import type * as LogLevel from "effect/LogLevel"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import * as accessLine from "./internal/accessLine.ts"
@@ -118,11 +119,17 @@ export const make = (options: Options = {}): Middleware.Middleware<never, never,
   const level = options.level ?? defaultLevel
   const skip = options.skip ?? (() => false)
   const write = writer(options.format ?? "structured")
-  return Middleware.observe("AccessLog", (exchange) =>
-    skip(exchange)
-      ? Effect.void
-      : Effect.withFiber((fiber) => write(entryOf(exchange, fiber.context, options), level(exchange))))
+  return Middleware.observeUnsafe("AccessLog", (exchange, context) => {
+    if (skip(exchange)) return undefined
+    const severity = level(exchange)
+    return isLogged(severity, context) ? write(entryOf(exchange, context, options), severity) : undefined
+  })
 }
+
+/** What no logger will see need not be made. */
+const isLogged = (level: LogLevel.Severity, context: Context.Context<never>): boolean =>
+  !LogLevel.isGreaterThan(Context.get(context, References.MinimumLogLevel), level) &&
+  Context.get(context, Logger.CurrentLoggers).size > 0
 
 /**
  * `Info` for what the client is to blame for and for every response below 500; `Error` for 5xx and for responses that

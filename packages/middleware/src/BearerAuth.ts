@@ -16,7 +16,7 @@
  */
 import type * as Middleware from "@sluice/core/Middleware"
 import type * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -83,11 +83,8 @@ export const make = <I, S, E = never, R = never>(
   MissingCredentials | MalformedCredentials | InvalidCredentials | E,
   R | HttpServerRequest
 > => {
-  const { invalid, token } = bearer(requireQuotable("realm", options.realm))
+  const { invalid, withToken } = bearer(requireQuotable("realm", options.realm))
   const refusal = () => invalid("The token is not accepted")
-  const identify = Effect.flatMap(
-    token,
-    (token) => orRefuse(options.verify(Redacted.make(token, { label: "token" })), refusal)
-  )
+  const identify = withToken((token) => orRefuse(options.verify(Redacted.make(token, { label: "token" })), refusal))
   return providing("BearerAuth", principal, identify, options.userId)
 }

@@ -304,7 +304,7 @@ export const make = <I, S, RD = never, R = never>(
   MissingCredentials | MalformedCredentials | InvalidCredentials | KeysUnavailable,
   R | RD | HttpServerRequest
 > => {
-  const { invalid, token } = bearer(requireQuotable("realm", options.realm))
+  const { invalid, withToken } = bearer(requireQuotable("realm", options.realm))
   const verify = verifier(options, invalid)
   const decode = Schema.decodeUnknownEffect(options.claims)
   const unacceptable = () => Effect.fail(invalid("The claims are not accepted"))
@@ -314,7 +314,7 @@ export const make = <I, S, RD = never, R = never>(
     const exit = settled(decoded)
     return exit?._tag === "Success" ? Effect.succeed(exit.value) : Effect.catchTag(decoded, "SchemaError", unacceptable)
   }
-  const identify = Effect.flatMap(token, (token) => Effect.flatMap(verify(token), principalOf))
+  const identify = withToken((token) => Effect.flatMap(verify(token), principalOf))
   return providing("Jwt", principal, identify, options.userId)
 }
 

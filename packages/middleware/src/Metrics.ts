@@ -105,13 +105,16 @@ export const make = (options: Options = {}): Middleware.Middleware<never, never,
   return Middleware.named(
     "Metrics",
     Middleware.compose(
-      Middleware.observe(
-        "measure",
-        (exchange) => Effect.contextWith((context: Context.Context<never>) => measure(instruments, exchange, context))
-      ),
-      Middleware.around<never, HttpServerRequest>("begin", (handler) => Effect.andThen(begin(instruments), handler), {
-        response: "none"
-      })
+      Middleware.observeUnsafe("measure", (exchange, context) => measure(instruments, exchange, context)),
+      Middleware.around<never, HttpServerRequest>(
+        "begin",
+        (handler) =>
+          Effect.withFiber((fiber) => {
+            begin(instruments, Exchange.currentUnsafe(fiber), fiber.context)
+            return handler
+          }),
+        { response: "none" }
+      )
     )
   )
 }
@@ -129,8 +132,8 @@ interface Ended {
 }
 
 interface Instruments {
-  readonly ended: (attributes: Attributes) => Ended
-  readonly active: (attributes: Attributes) => Update
+  readonly ended: (exchange: Exchange.Ended) => Ended
+  readonly active: (exchange: Exchange.Exchange) => Update
 }
 
 const makeInstruments = (options: Options): Instruments => {
@@ -138,7 +141,7 @@ const makeInstruments = (options: Options): Instruments => {
   const seconds = requireRising("durationBoundaries", options.durationBoundaries ?? durationBoundaries)
   const bytes = requireRising("sizeBoundaries", options.sizeBoundaries ?? sizeBoundaries)
   return {
-    ended: series(maxSeries, (attributes) => ({
+    ended: series(maxSeries, endedKey, endedAttributes, (attributes) => ({
       duration: Metric.histogram("http.server.request.duration", {
         description: "Duration of HTTP server requests.",
         boundaries: seconds,
@@ -155,7 +158,7 @@ const makeInstruments = (options: Options): Instruments => {
         attributes: { unit: "By", ...attributes }
       })
     })),
-    active: series(maxSeries, (attributes) =>
+    active: series(maxSeries, activeKey, activeAttributes, (attributes) =>
       Metric.gauge("http.server.active_requests", {
         description: "Number of active HTTP server requests.",
         attributes: { unit: "{request}", ...attributes }
@@ -163,19 +166,43 @@ const makeInstruments = (options: Options): Instruments => {
   }
 }
 
+const activeKey = (exchange: Exchange.Exchange): string => `${methodOf(exchange)} ${schemeOf(exchange)}`
+
+const activeAttributes = (exchange: Exchange.Exchange): Attributes => ({
+  "http.request.method": methodOf(exchange),
+  "url.scheme": schemeOf(exchange)
+})
+
+/** All that {@link endedAttributes} are made of. The route comes last, since it may hold whatever it likes. */
+const endedKey = (exchange: Exchange.Ended): string =>
+  `${methodOf(exchange)} ${exchange.status} ${schemeOf(exchange)} ${exchange.httpVersion} ${errorTypeOf(exchange)} ${
+    exchange.route ?? ""
+  }`
+
+const endedAttributes = (exchange: Exchange.Ended): Attributes => ({
+  "http.request.method": methodOf(exchange),
+  "http.route": exchange.route,
+  "http.response.status_code": exchange.status === undefined ? undefined : String(exchange.status),
+  "url.scheme": schemeOf(exchange),
+  "network.protocol.version": versionOf(exchange),
+  "error.type": errorTypeOf(exchange)
+})
+
 /** What belongs to each combination of attributes, made when it is first seen. */
-const series = <M>(
+const series = <X, M>(
   maxSeries: number,
+  keyOf: (exchange: X) => string,
+  attributesOf: (exchange: X) => Attributes,
   make: (attributes: Readonly<Record<string, string>>) => M
-): (attributes: Attributes) => M => {
+): (exchange: X) => M => {
   const known = new Map<string, M>()
   let overflow: M | undefined
-  return (attributes) => {
-    const key = Object.values(attributes).join("\n")
+  return (exchange) => {
+    const key = keyOf(exchange)
     const before = known.get(key)
     if (before !== undefined) return before
     if (known.size >= maxSeries) return overflow ??= make({ "otel.metric.overflow": "true" })
-    const metric = make(defined(attributes))
+    const metric = make(defined(attributesOf(exchange)))
     known.set(key, metric)
     return metric
   }
@@ -197,42 +224,25 @@ interface Owner {
   readonly end: () => void
 }
 
-const begin = (instruments: Instruments): Effect.Effect<void, never, HttpServerRequest> =>
-  Effect.flatMap(Exchange.current, (exchange) => {
-    if (exchange.attributes.has(ownerKey)) return Effect.void
-    return Effect.contextWith((context: Context.Context<never>) => {
-      const active = instruments.active({
-        "http.request.method": methodOf(exchange),
-        "url.scheme": schemeOf(exchange)
-      })
-      active.modifyUnsafe(1, context)
-      const owner: Owner = { instruments, end: () => active.modifyUnsafe(-1, context) }
-      return Exchange.annotate(ownerKey, owner)
-    })
-  })
+const begin = (instruments: Instruments, exchange: Exchange.Exchange, context: Context.Context<never>): void => {
+  if (exchange.attributes.has(ownerKey)) return
+  const active = instruments.active(exchange)
+  active.modifyUnsafe(1, context)
+  const owner: Owner = { instruments, end: () => active.modifyUnsafe(-1, context) }
+  Exchange.annotateUnsafe(exchange, ownerKey, owner)
+}
 
-const measure = (
-  instruments: Instruments,
-  exchange: Exchange.Ended,
-  context: Context.Context<never>
-): Effect.Effect<void> =>
-  Effect.sync(() => {
-    // Sound: nothing else writes under this key. A request that never reached a pipeline has no owner.
-    const owner = exchange.attributes.get(ownerKey) as Owner | undefined
-    if (owner !== undefined && owner.instruments !== instruments) return
-    owner?.end()
-    const { duration, requestSize, responseSize } = instruments.ended({
-      "http.request.method": methodOf(exchange),
-      "http.route": exchange.route,
-      "http.response.status_code": exchange.status === undefined ? undefined : String(exchange.status),
-      "url.scheme": schemeOf(exchange),
-      "network.protocol.version": versionOf(exchange),
-      "error.type": errorTypeOf(exchange)
-    })
-    duration.updateUnsafe(exchange.duration / 1000, context)
-    requestSize.updateUnsafe(exchange.bytesIn, context)
-    responseSize.updateUnsafe(exchange.bytesOut, context)
-  })
+const measure = (instruments: Instruments, exchange: Exchange.Ended, context: Context.Context<never>): undefined => {
+  // Sound: nothing else writes under this key. A request that never reached a pipeline has no owner.
+  const owner = exchange.attributes.get(ownerKey) as Owner | undefined
+  if (owner !== undefined && owner.instruments !== instruments) return undefined
+  owner?.end()
+  const { duration, requestSize, responseSize } = instruments.ended(exchange)
+  duration.updateUnsafe(exchange.duration / 1000, context)
+  requestSize.updateUnsafe(exchange.bytesIn, context)
+  responseSize.updateUnsafe(exchange.bytesOut, context)
+  return undefined
+}
 
 /**
  * The name with its unit, as Prometheus wants it, for the `metricNameMapper` of Effect's `PrometheusMetrics`, which knows

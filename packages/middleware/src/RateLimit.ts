@@ -22,6 +22,7 @@
  */
 import * as Exchange from "@sluice/core/Exchange"
 import type { InvalidForwarded } from "@sluice/core/Forwarded"
+import type { Handler } from "@sluice/core/Handler"
 import * as Middleware from "@sluice/core/Middleware"
 import * as Problem from "@sluice/core/Problem"
 import type { HeadEdit } from "@sluice/core/ResponseHead"
@@ -31,6 +32,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import * as Admission from "./Admission.ts"
@@ -39,7 +41,8 @@ import { requireCount, requireDuration, requireOneOf } from "./internal/options.
 import { provided } from "./internal/provided.ts"
 import * as fields from "./internal/rateLimitFields.ts"
 import { quotaExceeded, retryAfterField, retryAfterMember } from "./internal/reducedCapacity.ts"
-import { forwarding } from "./internal/requestedHost.ts"
+import { clientUnsafe } from "./internal/requestedHost.ts"
+import { settled } from "./internal/settled.ts"
 import * as RateLimitStore from "./RateLimitStore.ts"
 
 /**
@@ -145,10 +148,17 @@ export const clientAddress = (
     readonly ipv6Prefix?: number
   } = {}
 ): Effect.Effect<string, InvalidForwarded, HttpServerRequest> => {
-  const prefix = requireCount("ipv6Prefix", options.ipv6Prefix ?? 64, 1)
+  return Effect.withFiber(addressOf(options.ipv6Prefix ?? 64))
+}
+
+const addressOf = (ipv6Prefix: number): (fiber: AnyFiber) => Effect.Effect<string, InvalidForwarded> => {
+  const prefix = requireCount("ipv6Prefix", ipv6Prefix, 1)
   if (prefix > 128) throw new RangeError(`ipv6Prefix must be at most 128, got ${prefix}`)
   const keyOf = addressKey(prefix)
-  return Effect.map(forwarding, ({ client }) => keyOf(client.address))
+  return (fiber) => {
+    const client = clientUnsafe(fiber)
+    return Result.isSuccess(client) ? Effect.succeed(keyOf(client.success.address)) : Effect.fail(client.failure)
+  }
 }
 
 /**
@@ -195,49 +205,66 @@ export const make = <X = InvalidForwarded, K = never, C = never>(
   const announce = announcer(limits, options)
   const storeFailed = storeFailure(requireOneOf("onStoreError", options.onStoreError ?? "allow", ["allow", "deny"]))
 
-  const decide = (owner: string, balances: Balances): Effect.Effect<fields.Listed, RateLimited, HttpServerRequest> =>
-    Effect.withFiber((fiber) => {
-      const listed = announce(fiber, owner, balances)
-      const passes = balances.every((balance) => balance.admitted)
-      const decision = passes ? admitted : limited
-      decision.updateUnsafe(1, fiber.context)
-      return passes ? Effect.succeed(listed) : Effect.fail(refusal(limits, balances))
-    })
-  const pass = (
+  const decide = <E, R>(
+    handler: Handler<E, R>,
+    fiber: AnyFiber,
+    owner: string,
+    balances: Balances
+  ): Handler<E | RateLimited, R> => {
+    const listed = announce(fiber, owner, balances)
+    const passes = balances.every((balance) => balance.admitted)
+    const decision = passes ? admitted : limited
+    decision.updateUnsafe(1, fiber.context)
+    return passes ? provided(handler, fields.Listing, listed) : Effect.fail(refusal(limits, balances))
+  }
+  const pass = <E, R>(
+    handler: Handler<E, R>,
+    fiber: AnyFiber,
     owner: string,
     error: RateLimitStore.RateLimitStoreError
-  ): Effect.Effect<fields.Listed, RateLimitUnavailable, HttpServerRequest> =>
-    Effect.withFiber((fiber) => Effect.as(storeFailed(error), announce(fiber, owner, undefined)))
-  const charge = (owner: string, units: number) =>
-    Effect.withFiber((fiber) => {
-      // Sound: the middleware requires it.
-      const store = Context.getUnsafe(fiber.context, RateLimitStore.RateLimitStore)
-      const account = accountOf(owner)
-      const charges = limits.map(({ algorithm, id, shown: { quota, window } }) => (
-        { key: id + account, algorithm, quota, window, cost: units }
-      ))
-      return Effect.matchEffect(store.consume(charges), {
-        onSuccess: (balances) => decide(owner, balances),
-        onFailure: (error) => pass(owner, error)
-      })
+  ): Handler<E | RateLimitUnavailable, R> => {
+    const listed = announce(fiber, owner, undefined)
+    return Effect.andThen(storeFailed(error), provided(handler, fields.Listing, listed))
+  }
+  const charge = <E, R>(
+    handler: Handler<E, R>,
+    fiber: AnyFiber,
+    owner: string,
+    units: number
+  ): Handler<E | RateLimited | RateLimitUnavailable, R> => {
+    // Sound: the middleware requires it.
+    const store = Context.getUnsafe(fiber.context, RateLimitStore.RateLimitStore)
+    const account = accountOf(owner)
+    const charges = limits.map(({ algorithm, id, shown: { quota, window } }) => (
+      { key: id + account, algorithm, quota, window, cost: units }
+    ))
+    return Effect.matchEffect(store.consume(charges), {
+      onSuccess: (balances) => decide(handler, fiber, owner, balances),
+      onFailure: (error) => pass(handler, fiber, owner, error)
     })
-  const admit = Effect.flatMap(
-    key,
-    (owner) => typeof cost === "number" ? charge(owner, cost) : Effect.flatMap(cost, (units) => charge(owner, units))
-  )
+  }
+  const enter = <E, R>(
+    handler: Handler<E, R>,
+    fiber: AnyFiber
+  ): Handler<E | X | RateLimited | RateLimitUnavailable, R | K | C | HttpServerRequest> => {
+    const owned = (owner: string) =>
+      typeof cost === "number"
+        ? charge(handler, fiber, owner, cost)
+        : Effect.flatMap(cost, (units) => charge(handler, fiber, owner, units))
+    const owner = key(fiber)
+    // The default key is known at once.
+    const exit = settled(owner)
+    return exit?._tag === "Success" ? owned(exit.value) : Effect.flatMap(owner, owned)
+  }
   const { skip } = options
-  const enter = skip === undefined
-    ? admit
-    : Effect.flatMap(HttpServerRequest, (request) => skip(request) ? Effect.succeed(undefined) : admit)
   return Middleware.around<
     X | RateLimited | RateLimitUnavailable,
     K | C | HttpServerRequest | RateLimitStore.RateLimitStore
   >(
     `RateLimit(${limits.map(({ label }) => label).join(", ")})`,
     (handler) =>
-      Effect.flatMap(
-        enter,
-        (listed) => listed === undefined ? handler : provided(handler, fields.Listing, listed)
+      Effect.withFiber((fiber) =>
+        skip?.(Context.getUnsafe(fiber.context, HttpServerRequest)) === true ? handler : enter(handler, fiber)
       ),
     { response: "head" }
   )
@@ -291,9 +318,11 @@ const requireText = (field: string, value: string): string => {
   throw new RangeError(`${field} must be printable ASCII, got ${JSON.stringify(value)}`)
 }
 
-const keyOf = <X, K, C>(options: Settings<X, K, C>): Effect.Effect<string, X, K | HttpServerRequest> =>
+const keyOf = <X, K, C>(
+  { key }: Settings<X, K, C>
+): (fiber: AnyFiber) => Effect.Effect<string, X, K | HttpServerRequest> =>
   // Sound: where no key is given, `X` is what the default one fails with.
-  options.key ?? clientAddress() as Effect.Effect<string, never, HttpServerRequest>
+  key === undefined ? addressOf(64) as (fiber: AnyFiber) => Effect.Effect<string> : () => key
 
 const costOf = <C>(cost: number | Effect.Effect<number, never, C>): number | Effect.Effect<number, never, C> =>
   Effect.isEffect(cost) ? Effect.map(cost, (units) => requireCount("cost", units, 0)) : requireCount("cost", cost, 0)

@@ -36,6 +36,7 @@ import * as ErrorReporter from "effect/ErrorReporter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { requestIdKey, requestIdOf, traceOf, userKey } from "./internal/attributes.ts"
+import { provided } from "./internal/provided.ts"
 import { pathOf, urlOf } from "./internal/requestPath.ts"
 import { withSecretNames } from "./internal/secretNames.ts"
 
@@ -105,8 +106,15 @@ export const make = (
   return Middleware.named(
     "Reporting",
     Middleware.compose(
-      Middleware.observe<Reporter.Reporter>("observe", (exchange) => reportOnce(exchange, when)),
-      Middleware.provide(Incident.Incident, incident)
+      Middleware.observeUnsafe<Reporter.Reporter>("observe", (exchange) => reportOnce(exchange, when)),
+      Middleware.make<Incident.Incident, never, HttpServerRequest>(
+        "provide",
+        (handler) =>
+          Effect.withFiber((fiber) =>
+            provided(handler, Incident.Incident, pageOf(Exchange.currentUnsafe(fiber)).notebook.incident)
+          ),
+        { response: "none" }
+      )
     )
   )
 }
@@ -131,24 +139,19 @@ const pageOf = (exchange: Exchange.Exchange): Page => {
   return page
 }
 
-const incident: Effect.Effect<Incident.Incident["Service"], never, HttpServerRequest> = Effect.withFiber((fiber) =>
-  Effect.succeed(pageOf(Exchange.currentUnsafe(fiber)).notebook.incident)
-)
-
 const reportOnce = (
   exchange: Exchange.Ended,
   when: (exchange: Exchange.Ended) => boolean
-): Effect.Effect<void, never, Reporter.Reporter> =>
-  Effect.suspend(() => {
-    const page = pageIn(exchange)
-    if (page === undefined || page.reported || !isSuspect(exchange)) return Effect.void
-    const entries = page.notebook.read()
-    const cause = causeOf(exchange.cause, entries.cause)
-    if (!isFailure(exchange, cause) || isIgnored(exchange, cause) || !when(exchange)) return Effect.void
-    page.reported = true
-    const report = withSecretNames(Effect.sync(() => toReport(exchange, cause, entries.notes)))
-    return Effect.flatMap(Reporter.Reporter, (reporter) => Effect.flatMap(report, reporter.report))
-  })
+): Effect.Effect<void, never, Reporter.Reporter> | undefined => {
+  const page = pageIn(exchange)
+  if (page === undefined || page.reported || !isSuspect(exchange)) return undefined
+  const entries = page.notebook.read()
+  const cause = causeOf(exchange.cause, entries.cause)
+  if (!isFailure(exchange, cause) || isIgnored(exchange, cause) || !when(exchange)) return undefined
+  page.reported = true
+  const report = withSecretNames(Effect.sync(() => toReport(exchange, cause, entries.notes)))
+  return Effect.flatMap(Reporter.Reporter, (reporter) => Effect.flatMap(report, reporter.report))
+}
 
 /** Everything but what was the client's doing. */
 const isSuspect = ({ outcome }: Exchange.Ended): boolean =>

@@ -36,6 +36,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Schema from "effect/Schema"
 import { failWith } from "./internal/bodyFailure.ts"
 import { requireDuration, requireRetryAfter } from "./internal/options.ts"
+import { provided } from "./internal/provided.ts"
 
 /**
  * Settings of {@link make} and {@link override}.
@@ -360,14 +361,37 @@ const watchResponse = (exchange: Exchange.Exchange, clock: Clock.Clock): void =>
 const isEventStream = ({ responseFields }: Exchange.Exchange): boolean =>
   Fields.get(responseFields, "content-type")?.toLowerCase().startsWith("text/event-stream") ?? false
 
-/** A clock that runs for the current fiber, and those around it. */
-interface Clocks {
-  readonly stop: () => void
+/**
+ * A clock that runs for the current fiber, and those around it. {@link none} can stop it, also before it has been started: the
+ * handler's first steps come before that.
+ */
+class RunningClocks {
   /** The deadline of whoever is around all of them. */
   readonly outside: Deadline.Deadline | undefined
+  private readonly outer: RunningClocks | undefined
+  private stopped = false
+  private stopTimer: (() => void) | undefined = undefined
+
+  constructor(outer: RunningClocks | undefined, deadline: Deadline.Deadline | undefined) {
+    this.outer = outer
+    this.outside = outer === undefined ? deadline : outer.outside
+  }
+
+  /** Says what stops the timer. It counts until the head is written. */
+  started(stopTimer: () => void, exchange: Exchange.Exchange): () => void {
+    if (this.stopped) stopTimer()
+    this.stopTimer = stopTimer
+    return Exchange.onHead(exchange, stopTimer)
+  }
+
+  stop(): void {
+    this.stopped = true
+    this.stopTimer?.()
+    this.outer?.stop()
+  }
 }
 
-const Running: Context.Reference<Clocks | undefined> = Context.Reference<Clocks | undefined>(
+const Running: Context.Reference<RunningClocks | undefined> = Context.Reference<RunningClocks | undefined>(
   "@sluice/middleware/Timeout/Running",
   { defaultValue: () => undefined }
 )
@@ -385,42 +409,16 @@ const timed = <E, R>(
   error: () => HandlerTimeout
 ): Handler<E | HandlerTimeout, R | HttpServerRequest> =>
   Effect.withFiber((fiber) => {
-    const outer = fiber.getRef(Running)
-    const { clocks, until } = clocksOf(Exchange.currentUnsafe(fiber), outer, fiber.getRef(Deadline.Current))
-    return Deadline.enforce(Effect.provideService(handler, Running, clocks), {
+    const clocks = new RunningClocks(fiber.getRef(Running), fiber.getRef(Deadline.Current))
+    return Deadline.enforce(provided(handler, Running, clocks), {
       clock: "handler",
       after,
       orElse: () => Effect.fail(error()),
-      until
+      until: (stop) => clocks.started(stop, Exchange.currentUnsafe(fiber))
     })
   })
 
-/** A clock that {@link none} can stop, also before it has been started: the handler's first steps come before that. */
-const clocksOf = (
-  exchange: Exchange.Exchange,
-  outer: Clocks | undefined,
-  deadline: Deadline.Deadline | undefined
-) => {
-  let stopped = false
-  let stopTimer = () => {
-    stopped = true
-  }
-  const clocks: Clocks = {
-    outside: outer === undefined ? deadline : outer.outside,
-    stop: () => {
-      stopTimer()
-      outer?.stop()
-    }
-  }
-  const until = (stop: () => void): () => void => {
-    if (stopped) stop()
-    stopTimer = stop
-    return Exchange.onHead(exchange, stop)
-  }
-  return { clocks, until }
-}
-
-const untimed = <E, R>(handler: Handler<E, R>, running: Clocks): Handler<E, R> =>
+const untimed = <E, R>(handler: Handler<E, R>, running: RunningClocks): Handler<E, R> =>
   Effect.suspend(() => {
     running.stop()
     return handler.pipe(

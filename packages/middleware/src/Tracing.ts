@@ -141,7 +141,7 @@ export const make = (
   return Middleware.named(
     "Tracing",
     Middleware.compose(
-      Middleware.observe<ServerSpans>("end", endSpan),
+      Middleware.observeUnsafe<ServerSpans>("end", endSpan),
       Middleware.make<TraceContext, never, ServerSpans | HttpServerRequest>(
         "begin",
         (handler) =>
@@ -306,17 +306,17 @@ const rename = (span: Tracer.Span, exchange: Exchange.Exchange): void => {
   wrapped?.updateName?.(full)
 }
 
-const endSpan = (exchange: Exchange.Ended): Effect.Effect<void> =>
-  Effect.map(Clock.currentTimeNanos, (now) => {
-    const trace = knownTrace(exchange)
-    if (trace === undefined || trace.span.status._tag === "Ended") return
-    const { span } = trace
-    rename(span, exchange)
-    if (exchange.status !== undefined) span.attribute("http.response.status_code", exchange.status)
-    const errorType = errorTypeOf(exchange)
-    if (errorType !== undefined) span.attribute("error.type", errorType)
-    if (trace.own) span.end(now, exitOf(exchange, errorType))
-  })
+const endSpan = (exchange: Exchange.Ended, context: Context.Context<never>): undefined => {
+  const trace = knownTrace(exchange)
+  if (trace === undefined || trace.span.status._tag === "Ended") return undefined
+  const { span } = trace
+  rename(span, exchange)
+  if (exchange.status !== undefined) span.attribute("http.response.status_code", exchange.status)
+  const errorType = errorTypeOf(exchange)
+  if (errorType !== undefined) span.attribute("error.type", errorType)
+  if (trace.own) span.end(Context.get(context, Clock.Clock).currentTimeNanosUnsafe(), exitOf(exchange, errorType))
+  return undefined
+}
 
 const exitOf = (exchange: Exchange.Ended, errorType: string | undefined): Exit.Exit<unknown, unknown> => {
   if (errorType === undefined) return Exit.void

@@ -15,6 +15,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -159,6 +160,25 @@ describe("AccessLog", () => {
         [[0, 5], [0, 0], [0, zipped.length], [321, 0]]
       )
     }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("makes no entry that no logger would see", () => {
+    const { layer, lines } = logs()
+    return Effect.gen(function*() {
+      const paths: Array<string> = []
+      const path = (exchange: Exchange.Ended) => {
+        paths.push(exchange.path)
+        return exchange.path
+      }
+      const routes = Layer.merge(Route.get("/", hello), Route.get("/die", Effect.die("boom")))
+      const server = yield* start(Server.layer(routes, { edge: AccessLog.make({ path }) }))
+      yield* send(server, "/")
+      yield* settled(server)
+      yield* send(server, "/die")
+      yield* settled(server)
+      assert.deepStrictEqual(paths, ["/die"])
+      assert.lengthOf(lines, 1)
+    }).pipe(Effect.provide(layer), Effect.provideService(References.MinimumLogLevel, "Error"))
   })
 
   it.effect("C55 a stream has one line, at its end, with its whole duration", () => {

@@ -1,7 +1,7 @@
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { ServerResponse } from "node:http"
 import * as Cancellation from "../Cancellation.ts"
@@ -13,7 +13,7 @@ import type { BodyGate } from "./bodyGate.ts"
 
 /** What an observer runs, with the services it was registered with. */
 export interface Observer {
-  readonly observe: (exchange: Ended) => Effect.Effect<void>
+  readonly observe: (exchange: Ended, context: Context.Context<never>) => Effect.Effect<void> | undefined
   readonly context: Context.Context<never>
 }
 
@@ -268,20 +268,40 @@ export class ExchangeState implements Exchange {
   }
 }
 
-const runObservers = (observers: ReadonlyArray<Observer>, exchange: Ended): Fiber.Fiber<void> =>
-  observers.length === 1
-    ? Effect.runForkWith(observers[0].context)(told(observers[0], exchange))
-    : Effect.runFork(
-      Effect.forEach(observers, (observer) => Effect.provideContext(told(observer, exchange), observer.context), {
-        discard: true
+/**
+ * Tells them in order, one when the other is done. Most are done at once, and cost no fiber; what the rest have to do
+ * is in the fiber that is returned.
+ */
+const runObservers = (
+  observers: ReadonlyArray<Observer>,
+  exchange: Ended,
+  from = 0
+): Fiber.Fiber<void> | undefined => {
+  for (let i = from; i < observers.length; i++) {
+    const running = tell(observers[i], exchange)
+    if (running === undefined || running.pollUnsafe() !== undefined) continue
+    return i + 1 === observers.length ? running : Effect.runFork(
+      Effect.flatMap(Fiber.await(running), () => {
+        const rest = runObservers(observers, exchange, i + 1)
+        return rest === undefined ? Effect.void : Effect.asVoid(Fiber.await(rest))
       })
     )
+  }
+  return undefined
+}
 
-const told = ({ observe }: Observer, exchange: Ended): Effect.Effect<void> =>
-  Effect.catchCause(
-    Effect.suspend(() => observe(exchange)),
-    (cause) => Effect.logWarning("an observer of an exchange failed", cause)
-  )
+const tell = ({ context, observe }: Observer, exchange: Ended): Fiber.Fiber<void> | undefined => {
+  let left: Effect.Effect<void> | undefined
+  try {
+    left = observe(exchange, context)
+  } catch (error) {
+    left = Effect.die(error)
+  }
+  return left === undefined ? undefined : Effect.runForkWith(context)(Effect.catchCause(left, complain))
+}
+
+const complain = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.logWarning("an observer of an exchange failed", cause)
 
 /** How a cause ends an exchange; `undefined` when it is an answer like any other (a 4xx). */
 const outcomeOf = (cause: Cause.Cause<unknown>, status: number, phase: Phase): Outcome | undefined => {

@@ -9,8 +9,10 @@ export type BearerError = MissingCredentials | MalformedCredentials | InvalidCre
 
 /** Reads the one token of a request, and says what is wrong with it in the words of RFC 6750, section 3.1. */
 export interface Bearer {
-  /** A secret. */
-  readonly token: Effect.Effect<string, MissingCredentials | MalformedCredentials, HttpServerRequest>
+  /** Goes on with the token, which is a secret. */
+  readonly withToken: <A, E, R>(
+    f: (token: string) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | MissingCredentials | MalformedCredentials, R | HttpServerRequest>
   readonly invalid: (detail: string) => InvalidCredentials
 }
 
@@ -22,17 +24,16 @@ export const bearer = (realm: string): Bearer => {
   })
   const malformed = (detail: string) => Effect.fail(new MalformedCredentials(refusal("invalid_request", detail)))
   return {
-    token: Effect.withFiber(
-      (fiber): Effect.Effect<string, MissingCredentials | MalformedCredentials> => {
+    withToken: <A, E, R>(f: (token: string) => Effect.Effect<A, E, R>) =>
+      Effect.withFiber<A, E | MissingCredentials | MalformedCredentials, R>((fiber) => {
         const exchange = Exchange.currentUnsafe(fiber)
         const token = credentialsIn(exchange.requestFields, "bearer")
         if (token === undefined) return Effect.fail(new MissingCredentials({ challenges }))
         if (!isToken68(token)) return malformed("The Authorization field must hold one token")
         // Two methods at once; a token in the query alone is not looked at.
         if (/[?&]access_token=/.test(exchange.target)) return malformed("The request holds more than one token")
-        return Effect.succeed(token)
-      }
-    ),
+        return f(token)
+      }),
     invalid: (detail) => new InvalidCredentials(refusal("invalid_token", detail))
   }
 }

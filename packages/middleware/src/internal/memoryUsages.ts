@@ -45,9 +45,20 @@ export const make = (maxEntries: number, onEvict: (count: number) => void): Memo
     return aging
   }
 
+  const consumeOne = (charge: Charge, now: number): Balance => {
+    const key = keyOf(charge)
+    const usage = usageAt(charge, now, find(key, now))
+    const room = hasRoom(charge, usage)
+    if (!room || charge.cost === 0) return balanceOf(charge, now, usage, room)
+    const taken = { used: usage.used + charge.cost, at: usage.at }
+    keep(key, now, { used: taken.used, at: taken.at, expiresAt: now + lifetimeOf(charge, now, taken) })
+    return balanceOf(charge, now, taken, true)
+  }
+
   return {
     size: () => young.size + old.size,
     consume: (charges, now) => {
+      if (charges.length === 1) return [consumeOne(charges[0], now)]
       const keys = charges.map(keyOf)
       const usages = charges.map((charge, i) => usageAt(charge, now, find(keys[i], now)))
       const rooms = charges.map((charge, i) => hasRoom(charge, usages[i]))

@@ -18,6 +18,9 @@ type Fiber = Fiber_.Fiber<unknown, unknown>
 const resolved = (exchange: Exchange.Exchange, fiber: Fiber) =>
   TrustedPeers.resolve(fiber.getRef(TrustedPeers.TrustedPeers), exchange.peerAddress, exchange.requestFields)
 
+/** What is known of the client, or which field of a trusted peer can't be read. */
+export const clientUnsafe = (fiber: Fiber) => resolved(Exchange.currentUnsafe(fiber), fiber)
+
 /** Fails when a field of a trusted peer can't be read. */
 export const forwarding: Effect.Effect<Forwarding, Forwarded.InvalidForwarded, HttpServerRequest> = Effect.withFiber(
   (fiber) => {
