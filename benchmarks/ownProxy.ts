@@ -6,10 +6,7 @@ import { NodeServer, Route, Server } from "@sluice/core"
 import { Proxy, Upstream } from "@sluice/proxy"
 import { Console, Effect, Layer } from "effect"
 import { parseArgs } from "node:util"
-import { setFlagsFromString } from "node:v8"
 import { read } from "./certificate.ts"
-
-setFlagsFromString("--semi-space-growth-factor=1")
 
 class Target extends Upstream.Service<Target>()("benchmarks/ownProxy/Target") {}
 

@@ -1,11 +1,10 @@
 import { NodeServer, Route, Server } from "@sluice/core"
 import { Proxy, Upstream } from "@sluice/proxy"
 import { Console, Effect, Layer } from "effect"
-import { setFlagsFromString } from "node:v8"
 import { readArguments } from "./arguments.ts"
+import { keepYoungGeneration } from "./youngGeneration.ts"
 
-// What a proxy allocates dies young. V8 would still answer gigabytes of bodies with a young generation of 20 MB more.
-setFlagsFromString("--semi-space-growth-factor=1")
+keepYoungGeneration()
 
 class Target extends Upstream.Service<Target>()("reverse-proxy/Target") {}
 
