@@ -53,6 +53,8 @@ const start = async (name: string, folder: string, fields: string | undefined): 
   const [{ port }] = (await once(child, "message")) as [{ readonly port: number }]
   const connect = () => Load.connect(port, tails[name] ?? tail, fields, paths[name])
   const clients = await Promise.all(Array.from({ length: connections }, connect))
+  // Alone: of several that are first with one idempotency key, all but one are refused.
+  await clients[0].send(1)
   const cost = async (requests: number) => {
     const each = Math.ceil(requests / connections)
     const before = await used(child)
