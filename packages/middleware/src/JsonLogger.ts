@@ -13,6 +13,7 @@
 import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
+import { perSecond } from "./internal/perSecond.ts"
 
 /**
  * An entry as a line.
@@ -54,19 +55,13 @@ const plainLine = ({ cause, date, fiber, logLevel, message }: Logger.Options<unk
     `"annotations":${JSON.stringify(annotations)},"spans":{},"fiberId":"#${fiber.id}"}`
 }
 
-/** `2026-11-20T21:06:10.123Z`; many entries are of the same second. */
+/** `2026-11-20T21:06:10.123Z`. */
 const isoOf = (date: Date): string => {
   const time = date.getTime()
-  const second = Math.floor(time / 1000)
-  if (second !== dated) {
-    start = date.toISOString().slice(0, -4)
-    dated = second
-  }
-  return `${start}${String(time - second * 1000).padStart(3, "0")}Z`
+  return `${untilDot(time)}.${String(time - Math.floor(time / 1000) * 1000).padStart(3, "0")}Z`
 }
 
-let dated = Number.NaN
-let start = ""
+const untilDot = perSecond((time) => new Date(time).toISOString().slice(0, -5))
 
 /** Whether `JSON.stringify` alone says what Effect's formatter would. */
 const isPlain = (annotations: Readonly<Record<string, unknown>>): boolean => {

@@ -1,4 +1,5 @@
 import type { Entry } from "../AccessLog.ts"
+import { perSecond } from "./perSecond.ts"
 
 /** Microseconds are as exact as it gets. */
 const millis = (value: number): number => Math.round(value * 1000) / 1000
@@ -58,19 +59,11 @@ const quoted = (text = "-"): string => special.test(text) ? `"${text.replaceAll(
 const special = /["\\]/
 const specials = /["\\]/g
 
-/** `10/Oct/2026:13:55:36 +0000`; many entries are of the same second. */
-const date = (time: number): string => {
-  const second = Math.floor(time / 1000)
-  if (second !== dated) {
-    const [, day, month, year, clock] = new Date(time).toUTCString().split(" ")
-    text = `${day}/${month}/${year}:${clock} +0000`
-    dated = second
-  }
-  return text
-}
-
-let dated = Number.NaN
-let text = ""
+/** `10/Oct/2026:13:55:36 +0000`. */
+const date = perSecond((time) => {
+  const [, day, month, year, clock] = new Date(time).toUTCString().split(" ")
+  return `${day}/${month}/${year}:${clock} +0000`
+})
 
 /** @see https://www.w3.org/TR/WD-logfile.html */
 const w3cFields: ReadonlyArray<readonly [name: string, value: (entry: Entry) => string | number | undefined]> = [
