@@ -305,17 +305,19 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     )
   }
 
-  const limits = { total: undefined, writeIdle: clocks.writeIdle }
+  const noLimits = { total: undefined, writeIdle: clocks.writeIdle }
 
-  /** For an exchange that nobody has to look into: with this upstream, unless it can't. */
-  const directly = ({ fiber, incoming }: Draft, request: Request, { start }: Upstream): Answer | undefined =>
-    start === undefined || !DirectResponse.isAvailable(incoming.exchange, fiber)
-      ? undefined
-      : exchangeAndRelay(
-        fiber,
-        (consumer) => start(request, fiber.getRef(Clock.Clock), consumer),
-        (response) => outgoingOf(response, responseHead(response, plan), unchangedResponse, incoming, limits)
-      )
+  /** For an exchange that nobody has to look into or to bound, over a transport that is driven by callbacks. */
+  const directly = ({ fiber, incoming }: Draft, request: Request, { start }: Upstream): Answer | undefined => {
+    if (start === undefined || mapResponse !== undefined || clocks.total !== Infinity) return undefined
+    if (request.upgrade !== undefined || request.body._tag === "OneShot") return undefined
+    if (!DirectResponse.isAvailable(incoming.exchange, fiber)) return undefined
+    return exchangeAndRelay(
+      fiber,
+      (consumer) => start(request, fiber.getRef(Clock.Clock), consumer),
+      (response) => outgoingOf(response, responseHead(response, plan), unchangedResponse, incoming, noLimits)
+    )
+  }
 
   const exchange = (draft: Draft, changes: Forward, client: Switching | undefined): Answer => {
     const request = toRequest(draft, changes, client?.protocol)
@@ -325,18 +327,16 @@ export const forward = <I, E = never, R = never, E2 = never, R2 = never>(
     return Effect.flatMap(buffered, (request) => transmit(draft, request, client))
   }
 
-  const plain = mapResponse === undefined && clocks.total === Infinity
-
   const transmit = (draft: Draft, request: Request, client: Switching | undefined): Answer => {
     const { fiber } = draft
     // Sound: the upstream is in the requirements, so whoever runs this has put one into the context.
     const service = Context.get(fiber.context as Context.Context<I>, upstream)
-    const direct = plain && client === undefined && request.body._tag !== "OneShot"
-      ? directly(draft, request, service)
-      : undefined
-    if (direct !== undefined) return direct
-    const clock = clocks.total === Infinity ? undefined : startClock(clocks.total, fiber)
-    const sent = headTimeout(service.send(request), clock)
+    return directly(draft, request, service) ?? throughFiber(draft, request, client, service)
+  }
+
+  const throughFiber = (draft: Draft, request: Request, client: Switching | undefined, { send }: Upstream): Answer => {
+    const clock = clocks.total === Infinity ? undefined : startClock(clocks.total, draft.fiber)
+    const sent = headTimeout(send(request), clock)
     const bounded = requestIdle(sent, request.body, clocks.requestBodyIdle)
     return Effect.flatMap(bounded, (response): Answer => {
       if (response.tunnel === undefined) return answer(draft, response, clock)

@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { once } from "node:events"
+import { PassThrough } from "node:stream"
 import * as Proxy from "../src/Proxy.ts"
 import * as ProxyError from "../src/ProxyError.ts"
 import * as Transport from "../src/Transport.ts"
@@ -119,6 +120,69 @@ describe("Upstream.layerTransport", () => {
       yield* Deferred.await(closed)
       assert.deepStrictEqual(log, ["interrupted", "scope closed"])
       assert.deepStrictEqual((yield* listening.exchange(0)).outcome, { _tag: "ClientAborted", phase: "handler" })
+    }))
+
+  /** Answers in its caller's own turn, and without a fiber. */
+  const immediate = (answer: (consumer: Transport.ResponseConsumer<ProxyError.TransportError>) => void) => {
+    const aborted: Array<number> = []
+    let started = 0
+    const transport = Layer.succeed(Transport.Transport)({
+      exchange: () => Effect.die("is not used"),
+      start: (_, __, ___, consumer) => {
+        const number = started++
+        answer(consumer)
+        return { abort: () => void aborted.push(number) }
+      }
+    })
+    const ask = Effect.fnUntraced(function*(...targets: ReadonlyArray<string>) {
+      const origin = Layer.provide(Origin.layerTransport({ targets }), transport)
+      const { port } = yield* Effect.provideContext(App.listen(routes), yield* Layer.build(origin))
+      const client = yield* RawClient.connect(port)
+      return yield* client.request(get("/api/"))
+    })
+    return { aborted, ask }
+  }
+
+  const whole = (text: string): Transport.UpstreamResponse => ({
+    status: 200,
+    reason: "OK",
+    httpVersion: "1.1",
+    fields: ["Content-Length", String(text.length)],
+    body: {
+      length: text.length,
+      consume: (consumer) => {
+        consumer.onData(new TextEncoder().encode(text), () => {})
+        consumer.onEnd([])
+        return { resume: () => {}, cancel: () => {} }
+      }
+    }
+  })
+
+  it.effect("a transport that is driven by callbacks may call back at once", () =>
+    Effect.gen(function*() {
+      const { aborted, ask } = immediate((consumer) => consumer.onResponse(whole("at once")))
+      assert.strictEqual((yield* ask("http://one.test")).text, "at once")
+      assert.deepStrictEqual(aborted, [])
+    }))
+
+  it.effect("of a transport that is driven by callbacks the next target is asked when the first can't be reached", () =>
+    Effect.gen(function*() {
+      const error = new ProxyError.UpstreamConnectError({ upstream: "http://one.test", code: "ECONNREFUSED" })
+      let calls = 0
+      const { ask } = immediate((consumer) =>
+        calls++ === 0 ? consumer.onFailure(error) : consumer.onResponse(whole("the second"))
+      )
+      assert.strictEqual((yield* ask("http://one.test", "http://two.test")).text, "the second")
+      assert.strictEqual(calls, 2)
+    }))
+
+  it.effect("a transport that switches although nobody has asked is given up", () =>
+    Effect.gen(function*() {
+      const { aborted, ask } = immediate((consumer) =>
+        consumer.onResponse({ ...whole(""), status: 101, tunnel: new PassThrough() })
+      )
+      assert.strictEqual((yield* ask("http://one.test")).status, 502)
+      assert.deepStrictEqual(aborted, [0])
     }))
 
   it.effect("gives a transport of one's own everything that is sent", () =>

@@ -6,7 +6,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Scope from "effect/Scope"
-import type * as ProxyError from "../ProxyError.ts"
+import * as ProxyError from "../ProxyError.ts"
 import type { ResponseConsumer, Started, UpstreamResponse } from "../Transport.ts"
 import type { Outgoing } from "./outgoing.ts"
 import { asValue } from "./valueRelay.ts"
@@ -73,6 +73,7 @@ class DirectRelay implements ResponseConsumer<ProxyError.Uncommitted> {
   }
 
   onResponse(response: UpstreamResponse): void {
+    if (response.tunnel !== undefined) return this.refuse()
     try {
       this.write(this.outgoing(response))
     } catch (defect) {
@@ -85,6 +86,13 @@ class DirectRelay implements ResponseConsumer<ProxyError.Uncommitted> {
 
   onFailure(error: ProxyError.Uncommitted): void {
     this.resume(Effect.fail(error))
+  }
+
+  /** Nobody has asked to switch. */
+  private refuse(): void {
+    this.failed = true
+    this.started?.abort()
+    this.onFailure(new ProxyError.UpstreamResponseInvalid({ reason: "UnsolicitedSwitch" }))
   }
 
   private write(outgoing: Outgoing): void {
